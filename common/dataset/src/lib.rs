@@ -1,0 +1,63 @@
+//! Splits a CSV object at any byte, exactly, and reads its items back.
+//!
+//! A quoted field may hold line breaks, so the text near a cut cannot tell whether it lies inside quotes. Here every
+//! possibility is carried until the truth is known:
+//!
+//! 1. [`probe`] reads the object's head: byte order mark, header record, names, where the data starts.
+//! 2. [`ShardPlan`] cuts `[data_start, end)` into shards of equal size, at any byte.
+//! 3. [`scan`] walks one shard, knowing nothing of the others. It returns the exit state for **every** entry that is
+//!    possible, and item and batch positions for the one that it guesses. Shards can be scanned in any order.
+//! 4. [`Composer`] folds the scans from left to right over exact states. A shard guessed wrong is asked for again; what a
+//!    scan found wrong counts only once its entry is confirmed.
+//! 5. [`SpanReader`] cuts again from a [`Checkpoint`] and gives the items of each batch.
+//!
+//! **Owns** the CSV machine ([`EntryState`]), the batch cutting rule ([`CutRules`]) and how an item becomes JSON. **Does not
+//! know** where bytes come from, who scans, what a lease or a map run is: pure functions over byte slices, no I/O, no async.
+//!
+//! Invariants, each of them a property in `tests/`:
+//!
+//! - **Invariant:** for any bytes and any cuts, composition and reading give exactly the records of the `csv` crate on the whole.
+//! - **Invariant:** what [`SpanReader`] cuts equals what [`scan`] counted, from every checkpoint.
+//! - **Invariant:** a guess changes how often a shard is scanned, never what comes out.
+//! - **Invariant:** whatever would make scan or cutting cut differently raises [`CUT_VERSION`].
+//!
+//! Start reading in `machine.rs` (the states), then `walk.rs` (the same, in leaps), `scan.rs` and `compose.rs`.
+
+mod columns;
+mod compose;
+mod cut;
+mod dialect;
+mod entries;
+mod fields;
+mod guess;
+mod header;
+mod item;
+mod json;
+mod machine;
+mod plan;
+mod positions;
+mod problem;
+mod range;
+mod reader;
+mod scan;
+mod walk;
+
+pub use compose::{Composed, ComposedShard, Composer};
+pub use cut::CutRules;
+pub use dialect::{Dialect, HeaderLocation, Limits};
+pub use entries::EntryExit;
+pub use header::{Header, HeaderProblem, Probe, ProbeError, probe};
+pub use item::{Batch, Item};
+pub use machine::EntryState;
+pub use plan::ShardPlan;
+pub use positions::{Checkpoint, Positions};
+pub use problem::DataProblem;
+pub use range::ByteRange;
+pub use reader::{SpanReader, SpanShard, SpanStep};
+pub use scan::{ScanRequest, ShardScan, scan};
+
+/// The version of everything that decides where batches are cut.
+///
+/// A run pins it. It changes whenever [`scan`], the cutting rule or the size of an item's JSON would come out
+/// differently for some input; a worker that does not know a run's version must refuse to scan or read for it.
+pub const CUT_VERSION: u32 = 1;

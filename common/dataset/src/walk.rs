@@ -1,0 +1,132 @@
+//! The machine in leaps: from record to record without looking at every byte.
+
+use memchr::{memchr, memchr3};
+
+use crate::machine::{EntryState, QUOTE};
+
+/// A place in a byte slice, and the machine's state there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Index of the next byte.
+    pub(crate) index: usize,
+    /// The state before that byte.
+    pub(crate) state: EntryState,
+    /// Index of the quote that opened the field in progress; `None` if it is not quoted or began before the slice.
+    pub(crate) open_quote: Option<usize>,
+}
+
+impl Cursor {
+    /// A cursor before the first byte.
+    pub(crate) fn at_start(state: EntryState) -> Self {
+        Self { index: 0, state, open_quote: None }
+    }
+
+    /// Moves to the first byte of the next record, over line ends, and returns its index.
+    ///
+    /// `None`: no record begins before the slice ends. No record may be in progress.
+    pub(crate) fn seek_record(&mut self, bytes: &[u8]) -> Option<usize> {
+        debug_assert!(!self.state.in_record());
+        while let Some(b'\r' | b'\n') = bytes.get(self.index) {
+            self.index += 1;
+            self.state = EntryState::RecordStart;
+        }
+        (self.index < bytes.len()).then_some(self.index)
+    }
+
+    /// Moves past the CR or LF that ends the record in progress, and returns the index of that byte.
+    ///
+    /// `None`: the record does not end in the slice; the cursor is at its end and can go on in a longer one.
+    pub(crate) fn seek_record_end(&mut self, bytes: &[u8], delimiter: u8) -> Option<usize> {
+        loop {
+            match self.state {
+                EntryState::Quoted => self.seek_quote(bytes)?,
+                EntryState::QuoteInQuoted => self.after_quote(bytes, delimiter)?,
+                EntryState::RecordStart | EntryState::AfterCr | EntryState::FieldStart
+                    if bytes.get(self.index) == Some(&QUOTE) =>
+                {
+                    self.open_quote_at(self.index);
+                }
+                EntryState::RecordStart
+                | EntryState::AfterCr
+                | EntryState::FieldStart
+                | EntryState::Unquoted => {
+                    if let Some(end) = self.seek_unquoted(bytes, delimiter)? {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// From inside quotes to just past the next quote.
+    fn seek_quote(&mut self, bytes: &[u8]) -> Option<()> {
+        let Some(distance) = memchr(QUOTE, &bytes[self.index..]) else {
+            self.index = bytes.len();
+            return None;
+        };
+        self.index += distance + 1;
+        self.state = EntryState::QuoteInQuoted;
+        Some(())
+    }
+
+    /// What a quote inside quotes meant. A line end is left to `seek_unquoted`.
+    fn after_quote(&mut self, bytes: &[u8], delimiter: u8) -> Option<()> {
+        match *bytes.get(self.index)? {
+            QUOTE => {
+                self.state = EntryState::Quoted;
+                self.index += 1;
+                return Some(());
+            }
+            b'\r' | b'\n' => self.state = EntryState::Unquoted,
+            byte => {
+                self.state = if byte == delimiter { EntryState::FieldStart } else { EntryState::Unquoted };
+                self.index += 1;
+            }
+        }
+        self.open_quote = None;
+        Some(())
+    }
+
+    /// From outside quotes to the next opening quote (`Some(None)`) or past a line end (`Some(Some(its index))`).
+    ///
+    /// A quote opens only at a field's start; the caller has ruled out that the next byte is such a quote.
+    fn seek_unquoted(&mut self, bytes: &[u8], delimiter: u8) -> Option<Option<usize>> {
+        let begin = self.index;
+        let mut from = begin;
+        while let Some(distance) = memchr3(QUOTE, b'\r', b'\n', &bytes[from..]) {
+            let found = from + distance;
+            match bytes[found] {
+                QUOTE if found > begin && bytes[found - 1] == delimiter => {
+                    self.open_quote_at(found);
+                    return Some(None);
+                }
+                QUOTE => from = found + 1,
+                byte => {
+                    self.end_record_at(found, byte);
+                    return Some(Some(found));
+                }
+            }
+        }
+        self.stop_outside_quotes(begin, bytes, delimiter);
+        None
+    }
+
+    fn open_quote_at(&mut self, index: usize) {
+        self.state = EntryState::Quoted;
+        self.open_quote = Some(index);
+        self.index = index + 1;
+    }
+
+    fn end_record_at(&mut self, index: usize, byte: u8) {
+        self.state = if byte == b'\r' { EntryState::AfterCr } else { EntryState::RecordStart };
+        self.index = index + 1;
+    }
+
+    /// The slice ended in a run outside quotes that began at `begin`: its last byte tells the state.
+    fn stop_outside_quotes(&mut self, begin: usize, bytes: &[u8], delimiter: u8) {
+        if let Some(last) = bytes[begin..].last() {
+            self.state = if *last == delimiter { EntryState::FieldStart } else { EntryState::Unquoted };
+        }
+        self.index = bytes.len();
+    }
+}

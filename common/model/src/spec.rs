@@ -1,0 +1,181 @@
+//! The specification of a map run, checked, with its defaults filled in.
+//!
+//! What a job file or request may say is decided in `wire`; whatever reaches these types is valid.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use warifu_dataset::HeaderLocation;
+
+use crate::{HandlerName, Retrier, Tolerance};
+
+/// Items of a batch unless the job says otherwise.
+pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
+/// JSON bytes of a batch unless the job says otherwise.
+pub const DEFAULT_MAX_INPUT_BYTES_PER_BATCH: u64 = 262_144;
+/// The most that `maxInputBytesPerBatch` may say.
+pub const LARGEST_MAX_INPUT_BYTES_PER_BATCH: u64 = 1_048_576;
+/// Time for one attempt at one batch unless the job says otherwise.
+pub const DEFAULT_BATCH_TIMEOUT: Duration = Duration::from_secs(900);
+/// The most bytes that a specification may take as JSON.
+pub const MAX_SPEC_BYTES: usize = 256 * 1024;
+/// Bytes of a shard unless the process is configured otherwise.
+pub const DEFAULT_SHARD_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What a map run does: where items come from, how they are batched, who handles them, within which limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MapRunSpec {
+    /// Where the items come from.
+    pub item_reader: ItemReader,
+    /// How items are put into batches.
+    pub item_batcher: ItemBatcher,
+    /// Who handles a batch.
+    pub item_processor: ItemProcessor,
+    /// Batches in progress at once in the whole fleet; absent: no limit.
+    pub max_concurrency: Option<u32>,
+    /// Failures that the run may have and still succeed.
+    pub tolerance: Tolerance,
+    /// Time for the whole run; absent: none.
+    pub timeout: Option<Duration>,
+    /// Where results go; absent: only a bounded part of the outputs is kept with the run.
+    pub result_writer: Option<ResultWriter>,
+    /// The run's input, for templates.
+    pub input: Map<String, Value>,
+    /// Labels of the run; bounded sets, so that metrics may use them.
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+/// A CSV object and how it is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemReader {
+    /// S3 bucket, or `file:///directory` where local files are enabled.
+    pub bucket: String,
+    /// Key of the object.
+    pub key: String,
+    /// A fixed version of it.
+    pub version_id: Option<String>,
+    /// Account that must own the bucket.
+    pub expected_bucket_owner: Option<String>,
+    /// Where the header is.
+    pub header_location: HeaderLocation,
+    /// The byte between fields.
+    pub delimiter: Delimiter,
+    /// A quote still open at the object's end closes there, as the `csv` crate has it.
+    pub lenient_quotes: bool,
+    /// Items after this many are not read; absent: all.
+    pub max_items: Option<u64>,
+    /// Only records that begin in these bytes, first and last included.
+    pub range: Option<(u64, Option<u64>)>,
+}
+
+/// The byte between the fields of a CSV record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Delimiter {
+    /// `,`
+    #[default]
+    Comma,
+    /// `|`
+    Pipe,
+    /// `;`
+    Semicolon,
+    /// A space.
+    Space,
+    /// A tab.
+    Tab,
+}
+
+impl Delimiter {
+    /// The byte itself.
+    pub fn byte(self) -> u8 {
+        match self {
+            Delimiter::Comma => b',',
+            Delimiter::Pipe => b'|',
+            Delimiter::Semicolon => b';',
+            Delimiter::Space => b' ',
+            Delimiter::Tab => b'\t',
+        }
+    }
+}
+
+/// How items are put into batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemBatcher {
+    /// False if the job has no `itemBatcher`: events then carry the bare item where their format says so.
+    pub configured: bool,
+    /// Items of a batch, at least 1.
+    pub max_items_per_batch: u32,
+    /// Bytes of a batch as the compact JSON that the handler gets.
+    pub max_input_bytes_per_batch: u64,
+    /// Part of every batch.
+    pub batch_input: Option<Map<String, Value>>,
+}
+
+impl ItemBatcher {
+    /// Bytes of the compact event `{"BatchInput":…,"Items":[]}` without its items.
+    pub fn envelope_bytes(&self) -> u64 {
+        let batch_input = match &self.batch_input {
+            Some(input) => r#""BatchInput":,"#.len() + Value::Object(input.clone()).to_string().len(),
+            None => 0,
+        };
+        (batch_input + r#"{"Items":[]}"#.len()) as u64
+    }
+}
+
+/// Who handles a batch, for how long, and what happens when it fails.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemProcessor {
+    /// A handler that workers have configured.
+    pub handler: HandlerName,
+    /// Time for one attempt at one batch.
+    pub timeout: Duration,
+    /// The retry policy; empty: one attempt.
+    pub retry: Vec<Retrier>,
+}
+
+/// Where results go, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultWriter {
+    /// S3 bucket, or `file:///directory` where local files are enabled.
+    pub bucket: String,
+    /// Put before `MAP_RUN_ID/`; empty or ending in `/`.
+    pub prefix: String,
+    /// Compression of result files.
+    pub compression: Compression,
+}
+
+/// Compression of result files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// gzip.
+    Gzip,
+}
+
+/// The limits of a run that may be changed while it runs. `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LimitsUpdate {
+    /// The new `max_concurrency`; `Some(None)` lifts the limit.
+    pub max_concurrency: Option<Option<u32>>,
+    /// The new tolerated count; `Some(None)` takes that limit away.
+    pub tolerated_failure_count: Option<Option<u64>>,
+    /// The new tolerated percentage; `Some(None)` takes that limit away.
+    pub tolerated_failure_percentage: Option<Option<f64>>,
+}
+
+impl LimitsUpdate {
+    /// Applies the changes to a specification.
+    pub fn apply_to(&self, spec: &mut MapRunSpec) {
+        if let Some(max_concurrency) = self.max_concurrency {
+            spec.max_concurrency = max_concurrency;
+        }
+        if let Some(count) = self.tolerated_failure_count {
+            spec.tolerance.count = count;
+        }
+        if let Some(percentage) = self.tolerated_failure_percentage {
+            spec.tolerance.percentage = percentage;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the scheduler is told at its start. Every bound has a default with its reason.
+
+use std::time::Duration;
+
+/// Settings of the core.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long a worker's session lives after its last answered message, before drift and margin.
+    pub session_ttl: Duration,
+    /// Assumed bound of the difference in clock rates, in percent.
+    pub drift_percent: u32,
+    /// Added to what the leader waits beyond a worker's own deadline.
+    pub expiry_margin: Duration,
+    /// After its last confirmed write a leader decides nothing from here on; `None`: leadership cannot be
+    /// lost while the process lives (one process, lock on its data directory).
+    pub step_down_after: Option<Duration>,
+    /// Least time from one transaction to the next: what happens meanwhile shares one.
+    pub commit_interval: Duration,
+    /// Records of one transaction (etcd refuses more than 128 operations).
+    pub max_commit_records: usize,
+    /// Bytes of one transaction (etcd refuses 1.5 MiB; large values are slow long before).
+    pub max_commit_bytes: usize,
+    /// Runs that are active at once; more are queued.
+    pub max_active_map_runs: usize,
+    /// Runs that may wait in the queue; more are refused.
+    pub max_queued_map_runs: usize,
+    /// Work that one lease should hold, in time.
+    pub span_target: Duration,
+    /// Batches of one lease at most.
+    pub max_span_batches: u32,
+    /// Losses of a begun batch after which it fails.
+    pub max_losses: u32,
+    /// Failures of a run that the store keeps.
+    pub max_stored_failures: u64,
+    /// Bytes of outputs that the store keeps of a run without a result writer.
+    pub max_output_bytes: u64,
+    /// Time that a drained worker gets before what runs is cancelled.
+    pub drain_timeout: Duration,
+    /// Bucket and prefix (ending in `/`) for failures of runs without a result writer.
+    pub system_location: (String, String),
+    /// Limits of the data, pinned into each run's context.
+    pub max_record_bytes: u64,
+    /// Likewise.
+    pub max_header_bytes: u64,
+    /// Likewise.
+    pub max_columns: u32,
+    /// Rules left out on purpose, by tests that prove that the simulation notices.
+    #[cfg(feature = "broken_rules")]
+    pub broken: Option<crate::BrokenRule>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            session_ttl: Duration::from_secs(20),
+            drift_percent: 1,
+            expiry_margin: Duration::from_millis(500),
+            step_down_after: None,
+            commit_interval: Duration::from_millis(5),
+            max_commit_records: 100,
+            max_commit_bytes: 512 * 1024,
+            max_active_map_runs: 100,
+            max_queued_map_runs: 1_000,
+            span_target: Duration::from_secs(1),
+            max_span_batches: 4_096,
+            max_losses: 5,
+            max_stored_failures: 10_000,
+            max_output_bytes: 256 * 1024,
+            drain_timeout: Duration::from_secs(100),
+            system_location: (String::new(), "warifu/".to_owned()),
+            max_record_bytes: 16 * 1024 * 1024,
+            max_header_bytes: 256 * 1024,
+            max_columns: 65_536,
+            #[cfg(feature = "broken_rules")]
+            broken: None,
+        }
+    }
+}

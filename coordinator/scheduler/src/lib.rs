@@ -1,0 +1,31 @@
+//! The scheduler core: which worker runs which batches when, and what became of them.
+//!
+//! A deterministic state machine: [`Scheduler::step`] takes one [`Event`] and the time, changes its state
+//! and asks for [`Effect`]s. It owns the state machines of map run, shard, lease and worker. It does no
+//! I/O, reads no clock, draws no randomness of its own (a seed is given), and never learns an item's contents.
+//!
+//! What it counts is durable before anybody hears of it: a report is staged, written with the run's
+//! status in one transaction, and only when that is done applied, answered and shown.
+
+mod config;
+mod effect;
+mod event;
+pub mod record;
+
+pub use config::Config;
+pub use effect::{
+    AbortedItems, Commit, Effect, Effects, ManifestOrder, PendingItems, Rejection, Reply, Summary,
+};
+pub use event::{CommitOutcome, CreateMapRun, Event};
+
+/// A transaction of this term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId(pub u64);
+
+/// A caller that waits for a reply; chosen by the shell, unique while it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A worker's stream; chosen by the shell, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
