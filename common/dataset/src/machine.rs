@@ -48,7 +48,9 @@ impl EntryState {
             (Self::RecordStart | Self::AfterCr, b'\r' | b'\n') => Self::RecordStart,
             (Self::Quoted, QUOTE) => Self::QuoteInQuoted,
             (Self::Quoted, _) => Self::Quoted,
-            (Self::RecordStart | Self::AfterCr | Self::FieldStart | Self::QuoteInQuoted, QUOTE) => Self::Quoted,
+            (Self::RecordStart | Self::AfterCr | Self::FieldStart | Self::QuoteInQuoted, QUOTE) => {
+                Self::Quoted
+            }
             (_, b'\r') => Self::AfterCr,
             (_, b'\n') => Self::RecordStart,
             (_, byte) if byte == delimiter => Self::FieldStart,

@@ -29,12 +29,14 @@ pub enum DataProblem {
         /// Offset of the first byte of its record.
         record_start: u64,
     },
-    /// The object ends where a composed shard still has items: it is not the object that was scanned.
-    #[error("the object ends at byte {offset}, where {missing_items} more items were counted; it has changed since it was scanned")]
-    SourceEndsEarly {
-        /// Offset of the object's end.
+    /// A composed shard holds fewer items than it did: these are not the bytes that were scanned.
+    #[error(
+        "{missing_items} items that were counted before byte {offset} are not there; the object has changed since it was scanned"
+    )]
+    ItemsMissing {
+        /// Where the shard or the object ends.
         offset: u64,
-        /// Items of the shard that were not found.
+        /// Items that were not found.
         missing_items: u32,
     },
 }

@@ -48,6 +48,16 @@ impl<'a> Window<'a> {
         &self.bytes[self.index(range.start)..self.index(range.end)]
     }
 
+    /// The bytes from `offset` on.
+    pub(crate) fn bytes_from(&self, offset: u64) -> &'a [u8] {
+        &self.bytes[self.index(offset)..]
+    }
+
+    /// Offset just past the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset(self.bytes.len())
+    }
+
     /// Absolute offset of the byte at `index`.
     pub(crate) fn offset(&self, index: usize) -> u64 {
         self.base + index as u64

@@ -21,6 +21,12 @@ impl Cursor {
         Self { index: 0, state, open_quote: None }
     }
 
+    /// Makes indexes count from `distance` bytes further on.
+    pub(crate) fn rebase(&mut self, distance: usize) {
+        self.index -= distance;
+        self.open_quote = self.open_quote.map(|index| index - distance);
+    }
+
     /// Moves to the first byte of the next record, over line ends, and returns its index.
     ///
     /// `None`: no record begins before the slice ends. No record may be in progress.

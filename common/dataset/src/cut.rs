@@ -1,0 +1,181 @@
+//! Where one batch ends and the next begins.
+//!
+//! Scan and reader feed the same [`Cutter`] with the same records, so they cut alike. A batch's borders depend on nothing
+//! before its first item: cutting can start again at any of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::columns::empty_item_bytes;
+use crate::dialect::Dialect;
+use crate::fields::{FieldVisitor, visit_fields};
+use crate::header::Header;
+use crate::json::{MAX_ESCAPED_BYTES, escaped_len};
+use crate::range::{ByteRange, Window};
+
+/// All inputs of batch cutting; a run pins them together with [`CUT_VERSION`](crate::CUT_VERSION).
+///
+/// A batch holds consecutive items of one shard. It is closed when it holds `max_items`, or when the next item would take
+/// the compact JSON `{"BatchInput":…,"Items":[…]}` over `max_input_bytes`; an item that alone takes more makes a batch of its
+/// own. So does a record that is not terminated within its shard, unless the shard ends the object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutRules {
+    /// The most items in a batch; 0 is taken as 1.
+    pub max_items: u32,
+    /// The most bytes of a batch's compact JSON.
+    pub max_input_bytes: u64,
+    /// Bytes of that JSON without items: of `{"BatchInput":…,"Items":[]}`.
+    pub envelope_bytes: u64,
+    /// The object's header.
+    pub header: Header,
+    /// How its records are written.
+    pub dialect: Dialect,
+    /// The longest record, without its terminator.
+    pub max_record_bytes: u64,
+}
+
+/// One record as the cutter sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Its bytes without the terminator, as far as they are known.
+    pub(crate) range: ByteRange,
+    /// Whether it ends beyond its shard, and so is a batch of its own.
+    pub(crate) crossing: bool,
+}
+
+/// Decides for each record of a shard, in order, whether it begins a new batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Cutter {
+    measure: ItemMeasure,
+    max_items: u32,
+    max_input_bytes: u64,
+    envelope_bytes: u64,
+    /// Items in the batch in progress.
+    items: u32,
+    /// At least the bytes of its JSON; exact but for what `bounded` adds too much.
+    bytes: u64,
+    /// Its records that are in `bytes` with their upper bound.
+    bounded: Vec<ByteRange>,
+    /// The batch in progress takes no more items.
+    closed: bool,
+}
+
+impl Cutter {
+    /// A cutter at a batch border.
+    pub(crate) fn new(rules: &CutRules) -> Self {
+        Self {
+            measure: ItemMeasure::new(rules),
+            max_items: rules.max_items.max(1),
+            max_input_bytes: rules.max_input_bytes,
+            envelope_bytes: rules.envelope_bytes,
+            items: 0,
+            bytes: 0,
+            bounded: Vec::new(),
+            closed: true,
+        }
+    }
+
+    /// Takes the next record; `true`: it begins a new batch.
+    ///
+    /// `window` must hold the record and the batch in progress; only the start of a crossing record is looked at.
+    pub(crate) fn take(&mut self, record: Record, window: &Window<'_>) -> bool {
+        let begins = record.crossing || !self.has_room() || !self.fits(record.range, window);
+        if begins {
+            self.begin_batch();
+        }
+        self.add(record);
+        begins
+    }
+
+    /// Whether the batch in progress can hold one more item, as far as their number goes.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.closed && self.items < self.max_items
+    }
+
+    /// Ends the batch in progress: the next record begins one.
+    pub(crate) fn close_batch(&mut self) {
+        self.closed = true;
+    }
+
+    fn begin_batch(&mut self) {
+        self.items = 0;
+        self.bytes = self.envelope_bytes;
+        self.bounded.clear();
+    }
+
+    fn add(&mut self, record: Record) {
+        let comma = u64::from(self.items > 0);
+        self.items += 1;
+        self.closed = record.crossing;
+        self.bytes = self.bytes.saturating_add(comma + self.measure.upper_bound(record.range));
+        self.bounded.push(record.range);
+    }
+
+    /// Whether the JSON stays within its bound with one more item. Measures only if an upper bound says that it may not.
+    fn fits(&mut self, record: ByteRange, window: &Window<'_>) -> bool {
+        let bound = self.measure.upper_bound(record);
+        if self.stays_within(bound) {
+            return true;
+        }
+        self.measure_bounded(window);
+        self.stays_within(bound) || self.stays_within(self.measure.exact(window.slice(record)))
+    }
+
+    fn stays_within(&self, item_bytes: u64) -> bool {
+        self.bytes.saturating_add(1).saturating_add(item_bytes) <= self.max_input_bytes
+    }
+
+    fn measure_bounded(&mut self, window: &Window<'_>) {
+        for record in self.bounded.drain(..) {
+            let excess = self.measure.upper_bound(record) - self.measure.exact(window.slice(record));
+            self.bytes = self.bytes.saturating_sub(excess);
+        }
+    }
+}
+
+/// How many bytes an item takes as compact JSON.
+#[derive(Debug, Clone)]
+struct ItemMeasure {
+    empty_item_bytes: u64,
+    columns: usize,
+    delimiter: u8,
+}
+
+impl ItemMeasure {
+    fn new(rules: &CutRules) -> Self {
+        Self {
+            empty_item_bytes: empty_item_bytes(&rules.header.names),
+            columns: rules.header.names.len(),
+            delimiter: rules.dialect.delimiter,
+        }
+    }
+
+    fn upper_bound(&self, record: ByteRange) -> u64 {
+        self.empty_item_bytes + MAX_ESCAPED_BYTES * record.len()
+    }
+
+    /// Bytes that are not UTF-8 count one each: such an item is never sent.
+    fn exact(&self, record: &[u8]) -> u64 {
+        let mut values = EscapedValues { bytes: 0, columns_left: self.columns };
+        if self.columns > 0 {
+            visit_fields(record, self.delimiter, &mut values);
+        }
+        self.empty_item_bytes + values.bytes
+    }
+}
+
+/// Sums up the escaped values of the fields that have a column.
+struct EscapedValues {
+    bytes: u64,
+    columns_left: usize,
+}
+
+impl FieldVisitor for EscapedValues {
+    fn piece(&mut self, bytes: &[u8]) {
+        self.bytes += escaped_len(bytes);
+    }
+
+    fn field_end(&mut self) -> bool {
+        self.columns_left -= 1;
+        self.columns_left > 0
+    }
+}
