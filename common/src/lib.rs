@@ -1,1 +1,10 @@
-//! warifu-common
+//! What coordinator, worker and command line share: the API as generated code and its translation into plain types,
+//! object storage, configuration, errors and telemetry.
+//!
+//! Start reading at [`model`] for the domain, at [`wire`] for the API.
+
+pub use warifu_dataset as dataset;
+pub use warifu_model as model;
+
+pub mod object_store;
+pub mod wire;
