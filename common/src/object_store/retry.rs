@@ -110,7 +110,10 @@ mod tests {
     fn delays_double_up_to_the_longest_and_jitter_takes_at_most_half() {
         let policy = RetryPolicy::default();
         let millis = |failures, jitter| policy.delay(failures, jitter).as_millis();
-        assert_eq!([1, 2, 3, 6, 7, 99].map(|failures| millis(failures, 1.0)), [200, 400, 800, 6_400, 10_000, 10_000]);
+        assert_eq!(
+            [1, 2, 3, 6, 7, 99].map(|failures| millis(failures, 1.0)),
+            [200, 400, 800, 6_400, 10_000, 10_000]
+        );
         assert_eq!(millis(1, 0.0), 100);
         assert!((0..100).all(|_| (0.0..1.0).contains(&random_fraction())));
     }
@@ -119,7 +122,10 @@ mod tests {
     fn attempts_are_bounded_and_a_wait_that_the_store_asked_for_is_kept() {
         let (policy, budget) = (RetryPolicy::default(), RetryBudget::full());
         let mut retries = Retries::new(&policy, &budget);
-        assert_eq!(retries.next_delay(&unavailable(Some(Duration::from_secs(7)))), Some(Duration::from_secs(7)));
+        assert_eq!(
+            retries.next_delay(&unavailable(Some(Duration::from_secs(7)))),
+            Some(Duration::from_secs(7))
+        );
         assert!((0..3).all(|_| retries.next_delay(&unavailable(None)).is_some()));
         assert_eq!(retries.next_delay(&unavailable(None)), None);
     }

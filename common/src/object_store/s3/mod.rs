@@ -1,0 +1,303 @@
+//! S3 and S3-compatible stores behind [`ObjectStore`].
+//!
+//! `settings` makes a client, `connection` owns it and the retries, `answer` turns error answers into [`ObjectError`],
+//! `part` reads; this file is one method per operation.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Object};
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::task::JoinSet;
+
+use super::{
+    ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
+    StoredObject, check_put_size, check_range,
+};
+
+mod answer;
+mod connection;
+mod part;
+mod settings;
+
+use answer::Request;
+use connection::Connection;
+use part::Part;
+pub use settings::{S3Settings, S3Timeouts};
+
+/// Most keys that S3 lists in one answer.
+const LIST_PAGE_KEYS: usize = 1_000;
+
+/// A region that must not be named when a bucket is created in it.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// An S3 or S3-compatible store. Cheap to clone; clones share connections and the budget of retries.
+#[derive(Clone)]
+pub struct S3Store {
+    connection: Arc<Connection>,
+}
+
+impl S3Store {
+    /// Prepares a client. Sends nothing: wrong settings or missing credentials show at the first request.
+    pub async fn connect(settings: S3Settings) -> Self {
+        Self { connection: Arc::new(Connection::open(settings).await) }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    async fn pin(
+        &self,
+        location: &ObjectLocation,
+        version_id: Option<&str>,
+        expected_bucket_owner: Option<&str>,
+    ) -> Result<PinnedObject, ObjectError> {
+        let head = Head { location, version_id, expected_bucket_owner };
+        self.connection.retrying(|client| head.send(client)).await
+    }
+
+    async fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        check_range(object, &range)?;
+        let settings = &self.connection.settings;
+        let parts = stream::iter(parts_of(object, range, settings.max_get_bytes))
+            .map(|part| in_own_task(part.read(Arc::clone(&self.connection))))
+            .buffered(settings.parallel_gets);
+        let bytes = parts.try_fold(BytesMut::new(), |mut whole, part| async move {
+            whole.unsplit(part); // parts lie side by side in one allocation: nothing is copied
+            Ok(whole)
+        });
+        Ok(bytes.await?.freeze())
+    }
+
+    async fn put(
+        &self,
+        location: &ObjectLocation,
+        body: Bytes,
+        content_type: &str,
+    ) -> Result<StoredObject, ObjectError> {
+        let size = check_put_size(location, &body)?;
+        let request = &Request::new(ObjectAction::Put, location);
+        let timeouts =
+            aws_sdk_s3::Config::builder().timeout_config(self.connection.settings.timeout_config(size));
+        let put = |client: Client| {
+            let call = client
+                .put_object()
+                .bucket(&location.bucket)
+                .key(&location.key)
+                .content_type(content_type)
+                .body(ByteStream::from(body.clone()))
+                .customize()
+                .config_override(timeouts.clone());
+            async move { call.send().await.map_err(|error| request.failed(error)) }
+        };
+        let answer = self.connection.retrying(put).await?;
+        Ok(StoredObject { size, etag: answer.e_tag.unwrap_or_default() })
+    }
+
+    async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
+        let request = &Request::new(ObjectAction::Delete, location);
+        let delete = |client: Client| {
+            let call = client.delete_object().bucket(&location.bucket).key(&location.key);
+            async move { call.send().await.map_err(|error| request.failed(error)) }
+        };
+        match self.connection.retrying(delete).await {
+            Ok(_) | Err(ObjectError::NotFound { missing: MissingThing::Object, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        max_keys: usize,
+    ) -> Result<Vec<ListedObject>, ObjectError> {
+        let mut listed = Vec::new();
+        let mut next_page = None;
+        while listed.len() < max_keys {
+            let page_keys = LIST_PAGE_KEYS.min(max_keys - listed.len());
+            let page = self.list_page(bucket, prefix, page_keys, next_page).await?;
+            listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(listed_object));
+            next_page = page.next_continuation_token;
+            if next_page.is_none() {
+                break;
+            }
+        }
+        listed.truncate(max_keys);
+        Ok(listed)
+    }
+
+    async fn ensure_bucket(&self, bucket: &str) -> Result<(), ObjectError> {
+        let request = &Request::new(ObjectAction::CreateBucket, format!("s3://{bucket}"));
+        let region = &self.connection.settings.region;
+        self.connection
+            .retrying(|client| async move {
+                if client.head_bucket().bucket(bucket).send().await.is_ok() {
+                    return Ok(());
+                }
+                let call = client
+                    .create_bucket()
+                    .bucket(bucket)
+                    .set_create_bucket_configuration(bucket_configuration(region));
+                match call.send().await {
+                    Err(error) if !is_own_bucket(&error) => Err(request.failed(error)),
+                    _ => Ok(()),
+                }
+            })
+            .await
+    }
+}
+
+impl S3Store {
+    async fn list_page(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        page_keys: usize,
+        page_token: Option<String>,
+    ) -> Result<ListObjectsV2Output, ObjectError> {
+        let request = &Request::new(ObjectAction::List, format!("s3://{bucket}/{prefix}"));
+        let list = |client: Client| {
+            let call = client
+                .list_objects_v2()
+                .bucket(bucket)
+                .prefix(prefix)
+                .max_keys(page_keys as i32)
+                .set_continuation_token(page_token.clone());
+            async move { call.send().await.map_err(|error| request.failed(error)) }
+        };
+        self.connection.retrying(list).await
+    }
+}
+
+/// A HEAD request for an object.
+struct Head<'a> {
+    location: &'a ObjectLocation,
+    version_id: Option<&'a str>,
+    expected_bucket_owner: Option<&'a str>,
+}
+
+impl Head<'_> {
+    async fn send(&self, client: Client) -> Result<PinnedObject, ObjectError> {
+        let request = Request::new(self.action(), self.location);
+        let answer = client
+            .head_object()
+            .bucket(&self.location.bucket)
+            .key(&self.location.key)
+            .set_version_id(self.version_id.map(str::to_owned))
+            .set_expected_bucket_owner(self.expected_bucket_owner.map(str::to_owned))
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => self.pinned(&request, answer),
+            Err(error) => Err(self.explained(&client, request.failed(error)).await),
+        }
+    }
+
+    fn action(&self) -> ObjectAction {
+        if self.version_id.is_some() { ObjectAction::ReadVersion } else { ObjectAction::Pin }
+    }
+
+    fn pinned(&self, request: &Request<'_>, answer: HeadObjectOutput) -> Result<PinnedObject, ObjectError> {
+        let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        let (Some(etag), Some(size)) = (answer.e_tag, size) else {
+            return Err(request.wrong_answer("it has no ETag or no size"));
+        };
+        let version_id = self.version_id.map(str::to_owned);
+        if version_id.is_some() && answer.version_id.is_some() && version_id != answer.version_id {
+            return Err(request.wrong_answer("it is another version than the named one"));
+        }
+        Ok(PinnedObject { location: self.location.clone(), version_id, etag, size })
+    }
+
+    /// The answer to HEAD has no body, so it says neither which thing is missing nor why it is refused. Ask again in a
+    /// way that does; where that tells no more, keep the first error.
+    async fn explained(&self, client: &Client, error: ObjectError) -> ObjectError {
+        match error {
+            ObjectError::NotFound { missing: MissingThing::Object, .. } => {
+                self.missing_bucket(client).await.unwrap_or(error)
+            }
+            ObjectError::AccessDenied { .. } | ObjectError::Invalid { .. } => {
+                self.refused_get(client).await.unwrap_or(error)
+            }
+            _ => error,
+        }
+    }
+
+    async fn missing_bucket(&self, client: &Client) -> Option<ObjectError> {
+        let error = client.head_bucket().bucket(&self.location.bucket).send().await.err()?;
+        match Request::new(self.action(), self.location).failed(error) {
+            ObjectError::NotFound { detail, .. } => Some(ObjectError::NotFound {
+                missing: MissingThing::Bucket,
+                place: format!("s3://{}", self.location.bucket),
+                detail,
+            }),
+            _ => None,
+        }
+    }
+
+    async fn refused_get(&self, client: &Client) -> Option<ObjectError> {
+        let call = client
+            .get_object()
+            .bucket(&self.location.bucket)
+            .key(&self.location.key)
+            .set_version_id(self.version_id.map(str::to_owned))
+            .set_expected_bucket_owner(self.expected_bucket_owner.map(str::to_owned))
+            .range("bytes=0-0");
+        let error = call.send().await.err()?;
+        Some(Request::new(self.action(), self.location).failed(error))
+    }
+}
+
+/// Cuts a range into parts of at most `max_get_bytes` that share one allocation, side by side.
+fn parts_of(object: &PinnedObject, range: Range<u64>, max_get_bytes: u64) -> Vec<Part> {
+    let object = Arc::new(object.clone());
+    let mut memory = BytesMut::with_capacity((range.end - range.start) as usize);
+    let mut parts = Vec::new();
+    let mut start = range.start;
+    while start < range.end {
+        let end = range.end.min(start + max_get_bytes);
+        let after = memory.split_off((end - start) as usize);
+        let buffer = std::mem::replace(&mut memory, after);
+        parts.push(Part { object: Arc::clone(&object), range: start..end, buffer });
+        start = end;
+    }
+    parts
+}
+
+/// Runs a future as a task; the task ends with this one.
+async fn in_own_task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let mut task = JoinSet::new();
+    task.spawn(future);
+    let outcome = task.join_next().await.expect("one task was just spawned");
+    outcome.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// `None` for what a listing must not lack but does: an object without a key cannot be read.
+fn listed_object(object: Object) -> Option<ListedObject> {
+    Some(ListedObject {
+        key: object.key?,
+        size: object.size.and_then(|size| u64::try_from(size).ok())?,
+        etag: object.e_tag.unwrap_or_default(),
+        last_modified_seconds: object.last_modified.map_or(0, |time| time.secs()),
+        storage_class: object.storage_class.map(|class| class.as_str().to_owned()),
+    })
+}
+
+fn bucket_configuration(region: &str) -> Option<CreateBucketConfiguration> {
+    let constraint = BucketLocationConstraint::from(region);
+    (region != DEFAULT_REGION)
+        .then(|| CreateBucketConfiguration::builder().location_constraint(constraint).build())
+}
+
+fn is_own_bucket(
+    error: &aws_sdk_s3::error::SdkError<aws_sdk_s3::operation::create_bucket::CreateBucketError>,
+) -> bool {
+    error.as_service_error().is_some_and(|error| error.is_bucket_already_owned_by_you())
+}
