@@ -146,13 +146,14 @@ impl SpanReader {
         }
         let range = ByteRange::new(start, window.end());
         let shard_ends = range.end >= self.shard.range.end;
-        if at_object_end || (shard_ends && self.shard.ends_object) {
+        if shard_ends && !self.shard.ends_object && !self.records.is_empty() {
+            return Ok(Some(Record { range, crossing: true }));
+        }
+        if at_object_end || shard_ends && self.shard.ends_object {
+            self.check_length(range)?;
             self.check_quote(start)?;
             self.record_start = None;
             return Ok(Some(Record { range, crossing: !self.shard.ends_object }));
-        }
-        if shard_ends && !self.records.is_empty() {
-            return Ok(Some(Record { range, crossing: true }));
         }
         self.check_length(range)?;
         Ok(None)
