@@ -153,10 +153,10 @@ impl Composer {
         if scan.range != self.plan.range(self.next_shard) {
             return None;
         }
-        let exit = scan.exits.iter().find(|exit| exit.entry == self.entry)?;
+        let exit = exit_from(scan, self.entry)?;
         let settled = !self.plan.counts_items(self.next_shard)
-            || (scan.positions.entry.finds_same_records_as(self.entry) && self.counts_enough(scan));
-        settled.then_some(*exit)
+            || (positions_hold(scan, &exit) && self.counts_enough(scan));
+        settled.then_some(exit)
     }
 
     /// Whether the scan counted all items that are wanted of its shard, and no more.
@@ -248,4 +248,13 @@ impl Composer {
         }
         composed
     }
+}
+
+fn exit_from(scan: &ShardScan, entry: EntryState) -> Option<EntryExit> {
+    scan.exits.iter().find(|exit| exit.entry == entry).copied()
+}
+
+/// Whether the scan's positions are those of the true entry: it guessed right, or both found the same first record.
+fn positions_hold(scan: &ShardScan, exit: &EntryExit) -> bool {
+    exit_from(scan, scan.positions.entry).is_some_and(|guessed| guessed.finds_same_records_as(exit))
 }

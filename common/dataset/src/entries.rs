@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::leap::Leap;
 use crate::machine::EntryState;
 use crate::range::Window;
 use crate::walk::Cursor;
@@ -27,31 +28,13 @@ pub struct EntryExit {
 
 impl EntryExit {
     /// What happens through no bytes at all.
-    fn nothing(entry: EntryState) -> Self {
+    pub(crate) fn nothing(entry: EntryState) -> Self {
         Self { entry, exit: entry, open_quote: None, open_record: None, inherited_end: None }
     }
 
-    /// Walks `window` from `entry`.
-    fn walk(entry: EntryState, window: &Window<'_>, delimiter: u8) -> Self {
-        let mut cursor = Cursor::at_start(entry);
-        let mut end = None;
-        let mut open_record = None;
-        if entry.in_record() {
-            end = cursor.seek_record_end(window.bytes, delimiter);
-        }
-        while !cursor.state.in_record() {
-            open_record = cursor.seek_record(window.bytes);
-            if open_record.is_none() || cursor.seek_record_end(window.bytes, delimiter).is_none() {
-                break;
-            }
-        }
-        Self {
-            entry,
-            exit: cursor.state,
-            open_quote: cursor.open_quote.map(|index| window.offset(index)),
-            open_record: open_record.map(|index| window.offset(index)),
-            inherited_end: end.map(|index| window.offset(index + 1)),
-        }
+    /// Whether the same records begin in the range from both entries: the records in progress, if any, end alike.
+    pub(crate) fn finds_same_records_as(&self, other: &Self) -> bool {
+        self.entry.in_record() == other.entry.in_record() && self.inherited_end == other.inherited_end
     }
 
     /// This range and the next as one; `next` must enter where this exits.
@@ -70,8 +53,15 @@ impl EntryExit {
     }
 }
 
-/// Walks `window` from each of `entries`, together as soon as they agree.
-pub(crate) fn walk_all(entries: &[EntryState], window: &Window<'_>, delimiter: u8) -> Vec<EntryExit> {
+/// Where `entries` lead to through `window`; `main` is one exit that is known already.
+///
+/// All are walked together, each state once, until they agree; from there on, `main` says the rest.
+pub(crate) fn walk_all(
+    entries: &[EntryState],
+    main: Option<&EntryExit>,
+    window: &Window<'_>,
+    delimiter: u8,
+) -> Vec<EntryExit> {
     let mut exits: Vec<EntryExit> = entries.iter().map(|entry| EntryExit::nothing(*entry)).collect();
     let mut from = 0;
     let mut piece = FIRST_PIECE_BYTES;
@@ -79,7 +69,10 @@ pub(crate) fn walk_all(entries: &[EntryState], window: &Window<'_>, delimiter: u
         let agreed = exits.iter().all(|exit| exit.exit == exits[0].exit);
         let to = if agreed { window.bytes.len() } else { window.bytes.len().min(from + piece) };
         let bytes = Window { base: window.offset(from), bytes: &window.bytes[from..to] };
-        walk_piece(&mut exits, &bytes, delimiter);
+        match main.filter(|_| agreed) {
+            Some(main) => join(&mut exits, main, &bytes, delimiter),
+            None => walk_piece(&mut exits, &bytes, delimiter),
+        }
         from = to;
         piece *= 2;
     }
@@ -88,24 +81,40 @@ pub(crate) fn walk_all(entries: &[EntryState], window: &Window<'_>, delimiter: u
 
 /// Takes all `exits` through one more piece, each state once.
 fn walk_piece(exits: &mut [EntryExit], piece: &Window<'_>, delimiter: u8) {
+    let leap = Leap::new(piece, delimiter);
     let mut walked: Vec<EntryExit> = Vec::with_capacity(exits.len());
     for exit in exits {
-        let state = exit.exit;
-        let known = walked.iter().find(|other| other.entry == state).copied();
-        let next = known.unwrap_or_else(|| EntryExit::walk(state, piece, delimiter));
+        let known = walked.iter().find(|other| other.entry == exit.exit).copied();
+        let next = known.unwrap_or_else(|| leap.walk(exit.exit));
         walked.push(next);
         *exit = exit.then(next);
     }
 }
 
-/// The exits of all states that are possible after `previous`, and of `known` too.
-pub(crate) fn exits_after(
+/// Takes all `exits`, which agree, through `rest`, where `main` went through them too.
+fn join(exits: &mut [EntryExit], main: &EntryExit, rest: &Window<'_>, delimiter: u8) {
+    let entry = exits[0].exit;
+    let end =
+        if entry.in_record() { Cursor::at_start(entry).seek_record_end(rest.bytes, delimiter) } else { None };
+    let next = EntryExit {
+        entry,
+        exit: main.exit,
+        open_quote: main.open_quote.filter(|offset| *offset >= rest.base),
+        open_record: main.open_record.filter(|offset| *offset >= rest.base),
+        inherited_end: end.map(|index| rest.offset(index + 1)),
+    };
+    for exit in exits {
+        *exit = exit.then(next);
+    }
+}
+
+/// The states that are possible after `previous`, and `known` too.
+pub(crate) fn entries_after(
     previous: Option<u8>,
     known: Option<EntryState>,
-    window: &Window<'_>,
     delimiter: u8,
-) -> Vec<EntryExit> {
+) -> Vec<EntryState> {
     let mut entries = EntryState::possible_after(previous, delimiter).to_vec();
     entries.extend(known.filter(|entry| !EntryState::possible_after(previous, delimiter).contains(entry)));
-    walk_all(&entries, window, delimiter)
+    entries
 }

@@ -27,18 +27,21 @@ pub(crate) fn guess_entry(possible: &[EntryState], bytes: &[u8], rules: &CutRule
     best
 }
 
-/// Records with as many fields as the header has, less those with more or fewer.
+/// Records with as many fields as the header has, less those with more or fewer; the least if there is none.
 fn score(entry: EntryState, sample: &[u8], rules: &CutRules) -> i64 {
     let delimiter = rules.dialect.delimiter;
+    let columns = rules.header.names.len();
     let mut cursor = Cursor::at_start(entry);
-    if entry.in_record() && cursor.seek_record_end(sample, delimiter).is_none() {
-        return 0;
+    let (mut alike, mut others) = (0, 0);
+    if entry.in_record() {
+        cursor.seek_record_end(sample, delimiter);
     }
-    let mut score = 0;
-    while let Some(start) = cursor.seek_record(sample) {
+    while !cursor.state.in_record() {
+        let Some(start) = cursor.seek_record(sample) else { break };
         let Some(end) = cursor.seek_record_end(sample, delimiter) else { break };
-        let alike = count_fields(&sample[start..end], delimiter) == rules.header.names.len();
-        score += if alike { 1 } else { -1 };
+        let counter =
+            if count_fields(&sample[start..end], delimiter) == columns { &mut alike } else { &mut others };
+        *counter += 1;
     }
-    score
+    if alike == 0 { i64::MIN } else { alike - others }
 }

@@ -33,6 +33,7 @@ mod guess;
 mod header;
 mod item;
 mod json;
+mod leap;
 mod machine;
 mod plan;
 mod positions;

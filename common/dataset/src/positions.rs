@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cut::{CutRules, Cutter, Record};
+use crate::entries::EntryExit;
 use crate::machine::EntryState;
 use crate::range::{ByteRange, Window};
 use crate::scan::ScanRequest;
@@ -46,14 +47,15 @@ pub struct Positions {
     pub truncated: bool,
 }
 
-/// Walks the request's shard from `entry`.
-pub(crate) fn find_positions(request: &ScanRequest<'_>, entry: EntryState) -> Positions {
+/// Walks the request's shard from `entry`. The exit is known unless the item limit ended the walk.
+pub(crate) fn find_positions(request: &ScanRequest<'_>, entry: EntryState) -> (Positions, Option<EntryExit>) {
     let delimiter = request.rules.dialect.delimiter;
     let limit = request.item_limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     let mut cursor = Cursor::at_start(entry);
     let mut finder = Finder::new(request, entry);
+    let mut inherited_end = None;
     if entry.in_record() {
-        cursor.seek_record_end(request.bytes, delimiter);
+        inherited_end = cursor.seek_record_end(request.bytes, delimiter);
     }
     while !cursor.state.in_record() {
         let Some(start) = cursor.seek_record(request.bytes) else { break };
@@ -64,7 +66,17 @@ pub(crate) fn find_positions(request: &ScanRequest<'_>, entry: EntryState) -> Po
         let end = cursor.seek_record_end(request.bytes, delimiter);
         finder.take(start, end);
     }
-    finder.positions
+    let positions = finder.positions;
+    let window = request.window();
+    let exit = EntryExit {
+        entry,
+        exit: cursor.state,
+        open_quote: cursor.open_quote.map(|index| window.offset(index)),
+        open_record: positions.open_record,
+        inherited_end: inherited_end.map(|index| window.offset(index + 1)),
+    };
+    let walked_through = !positions.truncated;
+    (positions, walked_through.then_some(exit))
 }
 
 /// Takes the records of a shard in order and notes what is worth it.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cut::CutRules;
-use crate::entries::{EntryExit, exits_after};
+use crate::entries::{EntryExit, entries_after, walk_all};
 use crate::guess::guess_entry;
 use crate::machine::EntryState;
 use crate::positions::{Positions, find_positions};
@@ -57,10 +57,12 @@ pub fn scan(request: &ScanRequest<'_>) -> ShardScan {
     let delimiter = request.rules.dialect.delimiter;
     let possible = EntryState::possible_after(request.previous, delimiter);
     let entry = request.entry.unwrap_or_else(|| guess_entry(possible, request.bytes, request.rules));
+    let entries = entries_after(request.previous, request.entry, delimiter);
+    let (positions, exit) = find_positions(request, entry);
     ShardScan {
         range: request.range,
-        exits: exits_after(request.previous, request.entry, &request.window(), delimiter),
-        positions: find_positions(request, entry),
+        exits: walk_all(&entries, exit.as_ref(), &request.window(), delimiter),
+        positions,
         newlines: count_newlines(request.bytes),
     }
 }

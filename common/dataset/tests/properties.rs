@@ -14,18 +14,42 @@ use warifu_dataset::{Dialect, HeaderLocation};
 /// What CSV is made of, and what it is easily confused by.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let words: Vec<&[u8]> = vec![
-        b"\"", b"\"", b"\"\"", b",", b",", b"|", b";", b" ", b"\t", b"\r", b"\n", b"\n", b"\r\n", b"\r\n", b"a",
-        b"bc", b"\xef\xbb\xbf", "あ".as_bytes(), "é".as_bytes(), "🦀".as_bytes(), b"\xff", b"\x01", b"\\", b"\x7f",
+        b"\"",
+        b"\"",
+        b"\"\"",
+        b",",
+        b",",
+        b"|",
+        b";",
+        b" ",
+        b"\t",
+        b"\r",
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"\r\n",
+        b"a",
+        b"bc",
+        b"\xef\xbb\xbf",
+        "あ".as_bytes(),
+        "é".as_bytes(),
+        "🦀".as_bytes(),
+        b"\xff",
+        b"\x01",
+        b"\\",
+        b"\x7f",
     ];
     vec(select(words), 0..120).prop_map(|words| words.concat())
 }
 
 /// Mostly well-formed records.
 fn records() -> impl Strategy<Value = Vec<u8>> {
-    let fields: Vec<&str> = vec!["", "1", "ab", "\"x,y\"", "\"line\r\nbreak\"", "\"say \"\"hi\"\"\"", "日本", "a\"b"];
+    let fields: Vec<&str> =
+        vec!["", "1", "ab", "\"x,y\"", "\"line\r\nbreak\"", "\"say \"\"hi\"\"\"", "日本", "a\"b"];
     let row = vec(select(fields), 1..5).prop_map(|fields| fields.join(","));
     let end = select(vec!["\n", "\r\n", "\r", "\n\n"]);
-    vec((row, end), 0..40).prop_map(|rows| rows.into_iter().map(|(row, end)| row + end).collect::<String>().into_bytes())
+    vec((row, end), 0..40)
+        .prop_map(|rows| rows.into_iter().map(|(row, end)| row + end).collect::<String>().into_bytes())
 }
 
 fn any_object() -> impl Strategy<Value = Vec<u8>> {

@@ -38,7 +38,8 @@ pub struct Walk {
 
 /// Walks `bytes`, which begin at offset `base`.
 pub fn walk(bytes: &[u8], base: u64, entry: EntryState, delimiter: u8) -> Walk {
-    let mut walk = Walk { exit: entry, open_quote: None, open_record: None, inherited_end: None, records: vec![] };
+    let mut walk =
+        Walk { exit: entry, open_quote: None, open_record: None, inherited_end: None, records: vec![] };
     for (byte, offset) in bytes.iter().zip(base..) {
         let before = walk.exit;
         let after = step(before, *byte, delimiter);
@@ -46,7 +47,8 @@ pub fn walk(bytes: &[u8], base: u64, entry: EntryState, delimiter: u8) -> Walk {
         if !before.in_record() && after.in_record() {
             walk.open_record = Some(offset);
         }
-        if after == EntryState::Quoted && before != EntryState::Quoted && before != EntryState::QuoteInQuoted {
+        if after == EntryState::Quoted && before != EntryState::Quoted && before != EntryState::QuoteInQuoted
+        {
             walk.open_quote = Some(offset);
         }
         if after != EntryState::Quoted && after != EntryState::QuoteInQuoted {
@@ -77,7 +79,8 @@ pub fn check_exits(object: &[u8], scan: &ShardScan, delimiter: u8, first: bool) 
         );
     }
     entries.sort();
-    let mut possible = if first { vec![EntryState::RecordStart] } else { possible(object, scan.range.start, delimiter) };
+    let mut possible =
+        if first { vec![EntryState::RecordStart] } else { possible(object, scan.range.start, delimiter) };
     possible.sort();
     assert_eq!(entries, possible);
 }
@@ -93,5 +96,7 @@ fn possible(object: &[u8], offset: u64, delimiter: u8) -> Vec<EntryState> {
         EntryState::AfterCr,
     ];
     let byte = object[offset as usize - 1];
-    all.into_iter().filter(|state| all.iter().any(|before| step(*before, byte, delimiter) == *state)).collect()
+    all.into_iter()
+        .filter(|state| all.iter().any(|before| step(*before, byte, delimiter) == *state))
+        .collect()
 }

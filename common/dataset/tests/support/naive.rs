@@ -46,10 +46,7 @@ fn read_csv(object: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
         .delimiter(delimiter)
         .buffer_capacity(object.len().max(8))
         .from_reader(object);
-    reader
-        .byte_records()
-        .map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect())
-        .collect()
+    reader.byte_records().map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect()).collect()
 }
 
 /// All records of the data with the places that the naive walk gives them.
@@ -82,8 +79,10 @@ pub fn expect(object: &[u8], case: &Case, probe: &Probe, plan: &ShardPlan) -> Ex
         let truncated = items.len() as u64 > left;
         items.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         left -= items.len() as u64;
-        let inherited = records.iter().find(|record| counts && record.start < range.start && record.end >= range.start);
-        let too_large = inherited.into_iter().chain(&items).find_map(|record| too_large(record, range.end, case));
+        let inherited =
+            records.iter().find(|record| counts && record.start < range.start && record.end >= range.start);
+        let too_large =
+            inherited.into_iter().chain(&items).find_map(|record| too_large(record, range.end, case));
         let open_quote = if truncated { None } else { open_quote(object, case, probe, range.end) };
         expected.problem = too_large.or(open_quote);
         if expected.problem.is_some() {
@@ -173,7 +172,8 @@ fn item_json_bytes(item: &ExpectedItem, names: &[String]) -> u64 {
         field.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { 'x' }).collect()
     };
     let value = |column: usize| Value::String(item.fields.get(column).map(ascii).unwrap_or_default());
-    let map: Map<String, Value> = names.iter().enumerate().map(|(i, name)| (name.clone(), value(i))).collect();
+    let map: Map<String, Value> =
+        names.iter().enumerate().map(|(i, name)| (name.clone(), value(i))).collect();
     serde_json::to_string(&map).unwrap().len() as u64
 }
 
