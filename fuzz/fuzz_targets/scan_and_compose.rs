@@ -31,6 +31,8 @@ fn case(choices: &[u8; 12]) -> Case {
         end: if chosen(3) { u64::from(end) } else { u64::MAX },
         max_record_bytes: if chosen(4) { u64::from(record) } else { 1 << 20 },
         feed: usize::from(feed) + 1,
+        forced_guess: chosen(5).then_some(usize::from(items >> 4)),
+        first_limit: chosen(6).then_some(u64::from(max_items)),
     }
 }
 

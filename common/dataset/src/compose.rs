@@ -145,7 +145,7 @@ impl Composer {
 
     /// How many of `max_items` are not found yet.
     fn items_left(&self) -> Option<u64> {
-        self.max_items.map(|max_items| max_items - self.items)
+        self.max_items.map(|max_items| max_items.saturating_sub(self.items))
     }
 
     /// The exit of the next shard if `scan` settles it.
@@ -180,7 +180,8 @@ impl Composer {
     /// A record that began in an earlier shard may prove too large in this one, whether it ends here or not.
     fn inherited_too_large(&self, scan: &ShardScan, exit: &EntryExit) -> Option<DataProblem> {
         let start = self.open_record?;
-        let known_end = exit.inherited_end.map_or(scan.range.end, |after_terminator| after_terminator - 1);
+        let known_end =
+            exit.inherited_end.map_or(scan.range.end, |after_terminator| after_terminator.saturating_sub(1));
         self.too_large(start, known_end)
     }
 
@@ -190,7 +191,7 @@ impl Composer {
     }
 
     fn too_large(&self, start: u64, known_end: u64) -> Option<DataProblem> {
-        let (length_at_least, limit) = (known_end - start, self.max_record_bytes);
+        let (length_at_least, limit) = (known_end.saturating_sub(start), self.max_record_bytes);
         (length_at_least > limit).then_some(DataProblem::RecordTooLarge { start, length_at_least, limit })
     }
 

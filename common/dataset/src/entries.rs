@@ -118,3 +118,36 @@ pub(crate) fn entries_after(
     entries.extend(known.filter(|entry| !EntryState::possible_after(previous, delimiter).contains(entry)));
     entries
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walks byte by byte, one piece each: the leaps never see more than one byte.
+    fn walk_by_bytes(entry: EntryState, bytes: &[u8]) -> EntryExit {
+        let mut exits = [EntryExit::nothing(entry)];
+        for (byte, base) in bytes.chunks(1).zip(0..) {
+            walk_piece(&mut exits, &Window { base, bytes: byte }, b',');
+            assert_eq!(exits[0].exit, bytes[..=base as usize].iter().fold(entry, |s, b| s.step(*b, b',')));
+        }
+        exits[0]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn pieces_of_any_size_come_to_the_same(
+            letters in proptest::collection::vec(0..5_usize, 1..60),
+            entry in 0..6_usize,
+            size in 1..60_usize,
+        ) {
+            use EntryState::*;
+            let bytes: Vec<u8> = letters.into_iter().map(|letter| b"a,\"\r\n"[letter]).collect();
+            let entry = [RecordStart, FieldStart, Unquoted, Quoted, QuoteInQuoted, AfterCr][entry];
+            let mut exits = [EntryExit::nothing(entry)];
+            for (piece, base) in bytes.chunks(size).zip((0..).step_by(size)) {
+                walk_piece(&mut exits, &Window { base, bytes: piece }, b',');
+            }
+            proptest::prop_assert_eq!(exits[0], walk_by_bytes(entry, &bytes));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use crate::machine::QUOTE;
 
-/// Gives `piece` the unescaped content of each field of `record` in order, in pieces, and calls `field_end` after each.
+/// Gives `visitor` the unescaped content of each field of `record` in order, in pieces, and the end of each field.
 ///
 /// `record` is one record without its terminator, not empty. A quote that never closes ends with the record.
 pub(crate) fn visit_fields<V: FieldVisitor>(record: &[u8], delimiter: u8, visitor: &mut V) {
@@ -27,21 +27,6 @@ pub(crate) trait FieldVisitor {
 
     /// The field in progress is complete. `false`: no more fields are wanted.
     fn field_end(&mut self) -> bool;
-}
-
-/// How many fields `record` has.
-pub(crate) fn count_fields(record: &[u8], delimiter: u8) -> usize {
-    struct Count(usize);
-    impl FieldVisitor for Count {
-        fn piece(&mut self, _bytes: &[u8]) {}
-        fn field_end(&mut self) -> bool {
-            self.0 += 1;
-            true
-        }
-    }
-    let mut count = Count(0);
-    visit_fields(record, delimiter, &mut count);
-    count.0
 }
 
 /// Visits content up to a delimiter; returns what follows it, `None` at the record's end.

@@ -60,3 +60,22 @@ static ESCAPED_LEN: [u8; 256] = {
     table[b'\\' as usize] = 2;
     table
 };
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn every_character_is_written_and_measured_as_serde_json_does() {
+        for character in (0..=0x2ff_u32).chain([0x2028, 0xfeff, 0xfffd, 0x1f980]).filter_map(char::from_u32) {
+            let text = format!("a{character}b");
+            let mut written = Vec::new();
+            write_string(&text, &mut written);
+            assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&text).unwrap());
+            let len = serde_json::to_string(&text).unwrap().len() as u64 - 2;
+            assert_eq!(escaped_len(text.as_bytes()), len);
+        }
+    }
+}

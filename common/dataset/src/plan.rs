@@ -85,3 +85,41 @@ impl ShardPlan {
         self.shard_size.clamp(1, MAX_SHARD_BYTES).max(part.len().div_ceil(MAX_SHARDS_PER_PART - 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_cover_the_data_and_one_cut_is_at_count_from() {
+        for (data_start, count_from, end, object_size) in
+            [(3, 3, 50, 50), (3, 20, 50, 50), (0, 20, 31, 50), (0, 0, 1, 1), (5, 1, 99, 9)]
+        {
+            for shard_size in 0..60 {
+                let plan = ShardPlan { data_start, count_from, end, object_size, shard_size };
+                let ranges: Vec<_> = (0..plan.shard_count()).map(|shard| plan.range(shard)).collect();
+                assert_eq!(ranges[0].start, data_start);
+                assert_eq!(ranges[ranges.len() - 1].end, end.min(object_size));
+                assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                assert!(ranges.iter().all(|range| !range.is_empty() && range.len() <= shard_size.max(1)));
+                assert!(ranges.iter().any(|range| range.start == count_from.max(data_start)));
+                let last = plan.shard_count() - 1;
+                assert_eq!(plan.ends_object(last), end >= object_size);
+                assert!(plan.counts_items(last));
+            }
+        }
+    }
+
+    #[test]
+    fn no_data_or_nothing_to_count_is_no_shard() {
+        assert_eq!(ShardPlan::whole(7, 7, 8).shard_count(), 0);
+        assert_eq!(ShardPlan { count_from: 9, ..ShardPlan::whole(0, 9, 8) }.shard_count(), 0);
+    }
+
+    #[test]
+    fn shards_are_made_larger_where_there_would_be_too_many() {
+        let plan = ShardPlan::whole(0, 50 << 40, 1);
+        assert!(plan.shard_count() > 1 << 30);
+        assert_eq!(plan.range(plan.shard_count() - 1).end, 50 << 40);
+    }
+}

@@ -44,23 +44,32 @@ impl Cursor {
     /// `None`: the record does not end in the slice; the cursor is at its end and can go on in a longer one.
     pub(crate) fn seek_record_end(&mut self, bytes: &[u8], delimiter: u8) -> Option<usize> {
         loop {
-            match self.state {
-                EntryState::Quoted => self.seek_quote(bytes)?,
-                EntryState::QuoteInQuoted => self.after_quote(bytes, delimiter)?,
-                EntryState::RecordStart | EntryState::AfterCr | EntryState::FieldStart
-                    if bytes.get(self.index) == Some(&QUOTE) =>
-                {
-                    self.open_quote_at(self.index);
-                }
-                EntryState::RecordStart
-                | EntryState::AfterCr
-                | EntryState::FieldStart
-                | EntryState::Unquoted => {
-                    if let Some(end) = self.seek_unquoted(bytes, delimiter)? {
-                        return Some(end);
-                    }
-                }
+            if self.state.in_quotes() {
+                self.leave_quotes(bytes, delimiter)?;
             }
+            if self.state != EntryState::Unquoted && bytes.get(self.index) == Some(&QUOTE) {
+                self.open_quote_at(self.index);
+            } else if let Some(end) = self.seek_unquoted(bytes, delimiter)? {
+                return Some(end);
+            }
+        }
+    }
+
+    /// From inside quotes to outside. What follows the closing quote is taken with it, but for a line end.
+    fn leave_quotes(&mut self, bytes: &[u8], delimiter: u8) -> Option<()> {
+        loop {
+            if self.state == EntryState::Quoted {
+                self.seek_quote(bytes)?;
+            }
+            let next = *bytes.get(self.index)?;
+            if next != QUOTE {
+                self.state = if next == delimiter { EntryState::FieldStart } else { EntryState::Unquoted };
+                self.index += usize::from(!matches!(next, b'\r' | b'\n'));
+                self.open_quote = None;
+                return Some(());
+            }
+            self.state = EntryState::Quoted;
+            self.index += 1;
         }
     }
 
@@ -72,24 +81,6 @@ impl Cursor {
         };
         self.index += distance + 1;
         self.state = EntryState::QuoteInQuoted;
-        Some(())
-    }
-
-    /// What a quote inside quotes meant. A line end is left to `seek_unquoted`.
-    fn after_quote(&mut self, bytes: &[u8], delimiter: u8) -> Option<()> {
-        match *bytes.get(self.index)? {
-            QUOTE => {
-                self.state = EntryState::Quoted;
-                self.index += 1;
-                return Some(());
-            }
-            b'\r' | b'\n' => self.state = EntryState::Unquoted,
-            byte => {
-                self.state = if byte == delimiter { EntryState::FieldStart } else { EntryState::Unquoted };
-                self.index += 1;
-            }
-        }
-        self.open_quote = None;
         Some(())
     }
 

@@ -58,7 +58,7 @@ fn all_strings_of_eight_letters_have_right_exits_at_every_cut() {
     for_each_string(8, |string| {
         for cut in 1..8 {
             let plan = ShardPlan { count_from: cut, ..ShardPlan::whole(0, 8, 8) };
-            machine::check_exits(string, &scan_shard(string, &plan, &rules, 1, None), b',', false);
+            machine::check_exits(string, &scan_shard(string, &plan, &rules, 1, (None, None)), b',', false);
         }
     });
 }

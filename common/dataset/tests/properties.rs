@@ -77,19 +77,41 @@ prop_compose! {
         end in prop_oneof![2 => Just(u64::MAX), 1 => 0..300_u64],
         max_record_bytes in prop_oneof![3 => Just(1 << 20), 1 => 1..30_u64],
         feed in prop_oneof![1..10_usize, Just(1 << 20)],
+        forced_guess in proptest::option::of(0..3_usize),
+        first_limit in proptest::option::weighted(0.2, 0..6_u64),
     ) -> Case {
         Case {
             dialect: Dialect { delimiter, lenient_quotes },
             location, shard_size, items_per_batch, input_bytes, max_items, count_from, end, max_record_bytes, feed,
+            forced_guess, first_limit,
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn scan_and_compose_then_reading_gives_what_the_csv_crate_gives(object in any_object(), case in any_case()) {
         check(&object, &case);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Large enough for several checkpoints, and for entries that agree late.
+    #[test]
+    fn objects_of_many_checkpoints_are_read_alike(
+        pattern in any_object(),
+        quiet in 0..6000_usize,
+        case in any_case(),
+        shard_size in 5_000..900_000_u64,
+    ) {
+        let unit = [pattern.as_slice(), &vec![b'x'; quiet], b"\n"].concat();
+        let object = unit.repeat(400_000_usize.div_ceil(unit.len()));
+        let names = HeaderLocation::Given(vec!["a".into(), "b".into()]);
+        let feed = 200_000;
+        check(&object, &Case { shard_size, location: names, feed, items_per_batch: 40, max_items: None, ..case });
     }
 }

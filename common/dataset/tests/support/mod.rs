@@ -9,7 +9,7 @@ pub mod naive;
 use std::sync::Arc;
 
 use warifu_dataset::{
-    Batch, Checkpoint, Composed, ComposedShard, Composer, CutRules, DataProblem, Dialect, Header,
+    Batch, Checkpoint, Composed, ComposedShard, Composer, CutRules, DataProblem, Dialect, EntryState, Header,
     HeaderLocation, Limits, Probe, ProbeError, ScanRequest, ShardPlan, ShardScan, SpanReader, SpanShard,
     SpanStep, probe, scan,
 };
@@ -31,6 +31,10 @@ pub struct Case {
     pub max_record_bytes: u64,
     /// How many bytes more a reader gets each time that it needs more.
     pub feed: usize,
+    /// Scans first for this of the possible entries, instead of a guess.
+    pub forced_guess: Option<usize>,
+    /// Counts so many items at most in the first scan of each shard.
+    pub first_limit: Option<u64>,
 }
 
 impl Default for Case {
@@ -46,6 +50,8 @@ impl Default for Case {
             end: u64::MAX,
             max_record_bytes: 1 << 20,
             feed: 1 << 20,
+            forced_guess: None,
+            first_limit: None,
         }
     }
 }
@@ -107,13 +113,9 @@ pub fn scan_shard(
     plan: &ShardPlan,
     rules: &CutRules,
     shard: u32,
-    rescan: Option<&Composed>,
+    (entry, item_limit): (Option<EntryState>, Option<u64>),
 ) -> ShardScan {
     let range = plan.range(shard);
-    let (entry, item_limit) = match rescan {
-        Some(Composed::Rescan { entry, item_limit }) => (Some(*entry), *item_limit),
-        _ => (None, None),
-    };
     scan(&ScanRequest {
         bytes: &object[range.start as usize..range.end as usize],
         range,
@@ -125,18 +127,32 @@ pub fn scan_shard(
     })
 }
 
+fn forced_entry(object: &[u8], case: &Case, plan: &ShardPlan, shard: u32) -> Option<EntryState> {
+    let before = (shard > 0).then(|| object[plan.range(shard).start as usize - 1]);
+    let possible = EntryState::possible_after(before, case.dialect.delimiter);
+    case.forced_guess.map(|guess| possible[guess % possible.len()])
+}
+
 /// Scans and composes all shards.
 pub fn compose_all(object: &[u8], case: &Case, plan: &ShardPlan, rules: &CutRules) -> Outcome {
     let mut composer = Composer::new(plan, case.max_items, &case.dialect, &case.limits());
     let mut outcome = Outcome { shards: Vec::new(), problem: None, items: 0, rescans: 0 };
     while !composer.is_complete() {
         let shard = composer.next_shard();
-        let first = scan_shard(object, plan, rules, shard, None);
+        let first = scan_shard(
+            object,
+            plan,
+            rules,
+            shard,
+            (forced_entry(object, case, plan, shard), case.first_limit),
+        );
         machine::check_exits(object, &first, rules.dialect.delimiter, shard == 0);
         let mut composed = composer.compose(&first);
-        if matches!(composed, Composed::Rescan { .. }) {
+        if let Composed::Rescan { entry, item_limit } = composed {
             outcome.rescans += 1;
-            let second = scan_shard(object, plan, rules, shard, Some(&composed));
+            assert_eq!((entry, item_limit), (composer.entry(), composer.item_limit()));
+            let second = scan_shard(object, plan, rules, shard, (Some(entry), item_limit));
+            machine::check_exits(object, &second, rules.dialect.delimiter, shard == 0);
             composed = composer.compose(&second);
         }
         match composed {
