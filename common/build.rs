@@ -28,8 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let descriptor_path = PathBuf::from(env::var("OUT_DIR")?).join("warifu_descriptor.bin");
     fs::write(descriptor_path, descriptors.encode_to_vec())?;
-    // Without the generated `XClient::connect(address)`: `WorkerService` has a method of that name, and `transport` is
-    // the one place that makes channels.
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    // `XClient::connect(address)` is not generated: `WorkerService` has a method of that name, and `transport` is the
+    // one place that makes channels.
+    let services = tonic_prost_build::configure().build_transport(false);
+    let mut messages = tonic_prost_build::Config::new();
+    // The codec finds a message's descriptor by its name. Ordered maps make equal messages equal bytes.
+    messages.enable_type_names().btree_map(["."]);
+    services.compile_fds_with_config(descriptors, messages)?;
     Ok(())
 }

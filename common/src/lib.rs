@@ -7,4 +7,5 @@ pub use warifu_dataset as dataset;
 pub use warifu_model as model;
 
 pub mod object_store;
+pub mod suggest;
 pub mod wire;

@@ -1,4 +1,14 @@
 //! The public API as generated code, and its translation from and to the plain types of `warifu_model`.
+//!
+//! The one place that names both. `spec` checks what users ask for and fills in defaults; `views` shows runs, workers and
+//! the cluster; `lease_stream` carries the lease protocol; `codec` reads and writes job files. Translation is pure: no
+//! I/O, no clock. Whatever comes from outside is bounded and refused with what is wrong; nothing here panics on it.
+
+pub mod codec;
+pub mod spec;
+mod violation;
+
+pub use violation::{FieldViolation, InvalidRequest};
 
 /// Messages and services of `warifu.v1`, generated from `proto/`. Their comments are those of the proto files.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::large_futures)]

@@ -1,0 +1,58 @@
+//! `itemBatcher`.
+
+use warifu_model::spec::{
+    DEFAULT_MAX_INPUT_BYTES_PER_BATCH, DEFAULT_MAX_ITEMS_PER_BATCH, ItemBatcher,
+    LARGEST_MAX_INPUT_BYTES_PER_BATCH,
+};
+
+use super::check;
+use crate::wire::v1;
+use crate::wire::violation::Violations;
+
+/// How the job wants its batches; defaults where it does not say.
+pub(super) fn read(batcher: Option<&v1::ItemBatcher>, violations: &mut Violations) -> ItemBatcher {
+    let defaults = ItemBatcher {
+        configured: false,
+        max_items_per_batch: DEFAULT_MAX_ITEMS_PER_BATCH,
+        max_input_bytes_per_batch: DEFAULT_MAX_INPUT_BYTES_PER_BATCH,
+        batch_input: None,
+    };
+    let Some(batcher) = batcher else { return defaults };
+    violations.refuse_unsupported(
+        batcher.auto_size.is_some(),
+        "spec.item_batcher.auto_size",
+        "choosing the batch size",
+    );
+    let input = "spec.item_batcher.batch_input";
+    let batch_input = check::free_form(batcher.batch_input.as_ref(), input, violations);
+    if let Some(object) = &batch_input {
+        check::refuse_paths(object, input, violations);
+    }
+    let read = ItemBatcher {
+        configured: true,
+        max_items_per_batch: or_default(batcher.max_items_per_batch, defaults.max_items_per_batch),
+        max_input_bytes_per_batch: or_default(
+            batcher.max_input_bytes_per_batch,
+            defaults.max_input_bytes_per_batch,
+        ),
+        batch_input,
+    };
+    check_bytes(&read, violations);
+    read
+}
+
+fn or_default<T: Default + PartialEq>(value: T, default: T) -> T {
+    if value == T::default() { default } else { value }
+}
+
+fn check_bytes(batcher: &ItemBatcher, violations: &mut Violations) {
+    let limit = batcher.max_input_bytes_per_batch;
+    let field = "spec.item_batcher.max_input_bytes_per_batch";
+    violations.require(limit <= LARGEST_MAX_INPUT_BYTES_PER_BATCH, field, || {
+        format!("is {limit}; at most {LARGEST_MAX_INPUT_BYTES_PER_BATCH} bytes are allowed")
+    });
+    let envelope = batcher.envelope_bytes();
+    violations.require(envelope < limit, field, || {
+        format!("is {limit}, but a batch without items takes {envelope} bytes: make batchInput smaller or the limit larger")
+    });
+}

@@ -1,0 +1,61 @@
+//! The limits of a run: those that it is created with, and their later changes.
+
+use prost_types::FieldMask;
+use warifu_model::Tolerance;
+use warifu_model::spec::LimitsUpdate;
+
+use crate::suggest;
+use crate::wire::v1;
+use crate::wire::violation::{InvalidRequest, Violations, quoted};
+
+/// What an update mask may name.
+const UPDATABLE: [&str; 4] = [
+    "spec.max_concurrency",
+    "spec.tolerated_failure_count",
+    "spec.tolerated_failure_percentage",
+    "spec.max_items_per_second",
+];
+
+/// Failures that the run may have.
+pub(super) fn tolerance(spec: &v1::MapRunSpec, violations: &mut Violations) -> Tolerance {
+    if let Some(percentage) = spec.tolerated_failure_percentage {
+        violations.require((0.0..=100.0).contains(&percentage), "spec.tolerated_failure_percentage", || {
+            format!("is {percentage}; it must lie between 0 and 100")
+        });
+    }
+    Tolerance { count: spec.tolerated_failure_count, percentage: spec.tolerated_failure_percentage }
+}
+
+/// The ceiling of batches in progress.
+pub(super) fn max_concurrency(spec: &v1::MapRunSpec) -> Option<u32> {
+    (spec.max_concurrency > 0).then_some(spec.max_concurrency)
+}
+
+/// The limits that `mask` names, with their values from `spec`. What is named and absent lifts its limit.
+pub fn limits_update(
+    spec: Option<&v1::MapRunSpec>,
+    mask: Option<&FieldMask>,
+) -> Result<LimitsUpdate, InvalidRequest> {
+    let absent = v1::MapRunSpec::default();
+    let spec = spec.unwrap_or(&absent);
+    let mut violations = Violations::default();
+    let mut update = LimitsUpdate::default();
+    let named = mask.map_or(&[][..], |mask| &mask.paths);
+    for path in named {
+        match path.as_str() {
+            "spec.max_concurrency" => update.max_concurrency = Some(max_concurrency(spec)),
+            "spec.tolerated_failure_count" => {
+                update.tolerated_failure_count = Some(spec.tolerated_failure_count);
+            }
+            "spec.tolerated_failure_percentage" => {
+                update.tolerated_failure_percentage = Some(tolerance(spec, &mut violations).percentage);
+            }
+            "spec.max_items_per_second" => violations.add(path.clone(), "a rate limit is not supported yet"),
+            other => {
+                let advice = suggest::advice(other, UPDATABLE);
+                violations.add("update_mask", format!("{} cannot be changed; {advice}", quoted(other)));
+            }
+        }
+    }
+    violations.into_result(update)
+}

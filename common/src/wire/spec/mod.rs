@@ -1,0 +1,88 @@
+//! Specifications: what users ask for, checked, with defaults filled in — and back.
+//!
+//! Reading collects every violation and goes on. What this version cannot do yet is refused with "… is not supported
+//! yet", never ignored. Writing fills defaults in: what it writes reads back as the same specification.
+
+mod batcher;
+mod check;
+mod labels;
+mod limits;
+mod processor;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod to_wire;
+mod writer;
+
+use std::time::Duration;
+
+use warifu_model::spec::{MAX_SPEC_BYTES, MapRunSpec};
+
+use super::codec;
+use super::v1;
+use super::violation::{InvalidRequest, Violations};
+
+pub use limits::limits_update;
+
+impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
+    type Error = InvalidRequest;
+
+    fn try_from(spec: &v1::MapRunSpec) -> Result<Self, InvalidRequest> {
+        let mut violations = Violations::default();
+        check_size(spec, &mut violations);
+        refuse_unsupported(spec, &mut violations);
+        let item_reader = reader::read(spec.item_reader.as_ref(), &mut violations);
+        let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
+        let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
+        let tolerance = limits::tolerance(spec, &mut violations);
+        let result_writer = writer::read(spec.result_writer.as_ref(), &mut violations);
+        let input = check::free_form(spec.input.as_ref(), "spec.input", &mut violations);
+        let labels = labels::read(&spec.labels, &mut violations);
+        let (Some(item_reader), Some(item_processor)) = (item_reader, item_processor) else {
+            return Err(violations.into_error());
+        };
+        violations.into_result(MapRunSpec {
+            item_reader,
+            item_batcher,
+            item_processor,
+            max_concurrency: limits::max_concurrency(spec),
+            tolerance,
+            timeout: (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into())),
+            result_writer,
+            input: input.unwrap_or_default(),
+            labels,
+        })
+    }
+}
+
+/// The specification that a request must have.
+pub fn required_spec(spec: Option<&v1::MapRunSpec>, field: &str) -> Result<MapRunSpec, InvalidRequest> {
+    spec.ok_or_else(|| InvalidRequest::one(field, "is required"))?.try_into()
+}
+
+fn check_size(spec: &v1::MapRunSpec, violations: &mut Violations) {
+    let json_bytes = codec::to_json(spec).to_string().len();
+    violations.require(json_bytes <= MAX_SPEC_BYTES, "spec", || {
+        format!("takes {json_bytes} bytes as JSON; at most {MAX_SPEC_BYTES} are allowed: put large data into an object")
+    });
+}
+
+fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
+    violations.refuse_unsupported(
+        !spec.items.is_empty(),
+        "spec.items",
+        "giving the items in the job (upload them and use itemReader instead)",
+    );
+    violations.refuse_unsupported(spec.item_selector.is_some(), "spec.item_selector", "shaping items");
+    violations.refuse_unsupported(
+        spec.adaptive_concurrency.is_some(),
+        "spec.adaptive_concurrency",
+        "adaptive concurrency",
+    );
+    violations.refuse_unsupported(
+        spec.max_items_per_second != 0.0,
+        "spec.max_items_per_second",
+        "a rate limit",
+    );
+    violations.refuse_unsupported(spec.compensation.is_some(), "spec.compensation", "compensation");
+}

@@ -1,0 +1,253 @@
+use std::time::Duration;
+
+use prost_types::FieldMask;
+use warifu_dataset::HeaderLocation;
+use warifu_model::spec::{Compression, Delimiter, LimitsUpdate, MapRunSpec};
+use warifu_model::{JitterStrategy, Tolerance};
+
+use super::limits_update;
+use crate::wire::codec::parse_job_file;
+use crate::wire::v1;
+
+const SMALLEST: &str = "
+itemReader: {bucket: input, key: users.csv, readerConfig: {inputType: CSV}}
+itemProcessor: {handler: user-stats}
+";
+
+fn wire(text: &str) -> v1::MapRunSpec {
+    parse_job_file(text, &[]).unwrap().map_run.unwrap().spec.unwrap()
+}
+
+fn spec(text: &str) -> MapRunSpec {
+    MapRunSpec::try_from(&wire(text)).unwrap()
+}
+
+fn violations(wire: &v1::MapRunSpec) -> Vec<String> {
+    let error = MapRunSpec::try_from(wire).unwrap_err();
+    error.violations.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let spec = spec(SMALLEST);
+    assert_eq!(spec.item_batcher.max_items_per_batch, 25);
+    assert_eq!(spec.item_batcher.max_input_bytes_per_batch, 262_144);
+    assert!(!spec.item_batcher.configured);
+    assert_eq!(spec.item_processor.timeout, Duration::from_secs(900));
+    assert_eq!(spec.tolerance, Tolerance { count: None, percentage: None });
+    assert_eq!((spec.max_concurrency, spec.timeout), (None, None));
+    assert_eq!(spec.item_reader.header_location, HeaderLocation::FirstRow);
+    assert_eq!(spec.item_reader.delimiter, Delimiter::Comma);
+    assert!(spec.item_processor.retry.is_empty());
+
+    let retry =
+        "{handler: h, retry: [{errorEquals: [A]}, {errorEquals: [B], maxAttempts: 0, backoffRate: 1}]}";
+    let spec = super::tests::spec(&SMALLEST.replace("{handler: user-stats}", retry));
+    let [first, second] = &spec.item_processor.retry[..] else { panic!("two retriers") };
+    assert_eq!((first.max_attempts, first.backoff_rate), (3, 2.0));
+    assert_eq!((first.interval, first.max_delay), (Duration::from_secs(1), None));
+    assert_eq!(first.jitter_strategy, JitterStrategy::None);
+    assert_eq!((second.max_attempts, second.backoff_rate), (0, 1.0));
+}
+
+const FULL: &str = "
+itemReader:
+  bucket: file:///data/in
+  key: users.csv
+  versionId: v1
+  expectedBucketOwner: '123456789012'
+  resource: arn:aws:states:::s3:getObject
+  range: bytes=10-99
+  readerConfig:
+    inputType: CSV
+    csvHeaderLocation: GIVEN
+    csvHeaders: [id, '', name]
+    csvDelimiter: TAB
+    csvEncoding: UTF_8
+    maxItems: 7
+    lenientQuotes: true
+itemBatcher: {maxItemsPerBatch: 10, maxInputBytesPerBatch: 1048576, batchInput: {n: 3, f: 1.5, deep: [{a: null}]}}
+itemProcessor:
+  handler: user-stats
+  timeoutSeconds: 30
+  retry:
+    - {errorEquals: [Sql.40001, Http.*], intervalSeconds: 2, maxAttempts: 1, maxDelaySeconds: 2, jitterStrategy: FULL}
+    - {errorEquals: [States.ALL]}
+maxConcurrency: 5
+toleratedFailurePercentage: 0
+toleratedFailureCount: 0
+timeoutSeconds: 86400
+resultWriter: {bucket: output, prefix: results, writerConfig: {compression: GZIP}}
+input: {a.$: kept, big: '9007199254740993'}
+labels: {team: data}
+";
+
+#[test]
+fn what_is_written_reads_back_as_the_same_specification() {
+    for text in [SMALLEST, FULL] {
+        let first = spec(text);
+        let written = v1::MapRunSpec::from(&first);
+        assert_eq!(MapRunSpec::try_from(&written).unwrap(), first);
+    }
+    let full = spec(FULL);
+    assert_eq!(full.item_reader.range, Some((10, Some(99))));
+    assert_eq!(full.tolerance, Tolerance { count: Some(0), percentage: Some(0.0) });
+    let writer = full.result_writer.unwrap();
+    assert_eq!((writer.prefix.as_str(), writer.compression), ("results/", Compression::Gzip));
+    assert_eq!(full.item_batcher.batch_input.unwrap()["n"].to_string(), "3");
+}
+
+#[test]
+fn everything_that_is_missing_or_wrong_is_named_at_once() {
+    let missing = violations(&v1::MapRunSpec::default());
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    let text = "
+itemReader:
+  bucket: s3://input/users.csv
+  expectedBucketOwner: me
+  resource: arn:aws:states:::dynamodb:scan
+  range: bytes=9-3
+  readerConfig: {csvHeaders: [a], csvHeaderLocation: FIRST_ROW}
+itemBatcher: {maxInputBytesPerBatch: 1048577, batchInput: {'x.$': $.a}}
+itemProcessor:
+  handler: 'rm -rf'
+  retry:
+    - {errorEquals: [States.ALL], backoffRate: 0.5, maxAttempts: 100000000}
+    - {intervalSeconds: 5, maxDelaySeconds: 4}
+    - {errorEquals: ['A*b', '*', 'Http.*']}
+toleratedFailurePercentage: 100.5
+resultWriter: {prefix: x}
+labels: {Team: ok, team: 'not ok'}
+";
+    let expected = [
+        "spec.item_reader.bucket: is `s3://input/users.csv`; write the bucket's name alone",
+        "spec.item_reader.key: is required",
+        "spec.item_reader.resource: is `arn:aws:states:::dynamodb:scan`; leave it out",
+        "spec.item_reader.expected_bucket_owner: is `me`",
+        "spec.item_reader.range: is `bytes=9-3`; write bytes=FIRST-LAST",
+        "spec.item_reader.reader_config.input_type: is required: write CSV",
+        "spec.item_reader.reader_config.csv_headers: is only read with `csvHeaderLocation: GIVEN`",
+        "spec.item_batcher.batch_input.x.$: a JSONPath in a template (a key that ends in `.$`) is not supported yet",
+        "spec.item_batcher.max_input_bytes_per_batch: is 1048577; at most 1048576",
+        "spec.item_processor.retry[0].error_equals: States.ALL must stand alone, and in the last retrier",
+        "spec.item_processor.retry[0].max_attempts: is 100000000; at most 99999999",
+        "spec.item_processor.retry[0].backoff_rate: is 0.5; it must be at least 1",
+        "spec.item_processor.retry[1].error_equals: is required",
+        "spec.item_processor.retry[1].max_delay_seconds: is 4, shorter than the first delay of 5 s",
+        "spec.item_processor.retry[2].error_equals[0]: is `A*b`; `*` may only stand at the end",
+        "spec.item_processor.retry[2].error_equals[1]: is `*`; `*` may only stand at the end",
+        "spec.item_processor.handler: `rm -rf` is 1 to 128 of letters",
+        "spec.tolerated_failure_percentage: is 100.5",
+        "spec.result_writer.bucket: is required",
+        "spec.labels: key `Team`",
+        "spec.labels.team: is `not ok`",
+    ];
+    let found = violations(&wire(text));
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nis not\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused_never_ignored() {
+    let reader = |rest: &str| SMALLEST.replace("key: users.csv", &format!("key: users.csv, {rest}"));
+    let config = |rest: &str| SMALLEST.replace("inputType: CSV", &format!("inputType: CSV, {rest}"));
+    let processor =
+        |rest: &str| SMALLEST.replace("handler: user-stats", &format!("handler: user-stats, {rest}"));
+    let also = |rest: &str| format!("{SMALLEST}\n{rest}\n");
+    let writer = |rest: &str| also(&format!("resultWriter: {{bucket: output, writerConfig: {{{rest}}}}}"));
+    let table = [
+        (SMALLEST.replace("CSV", "JSONL"), "spec.item_reader.reader_config.input_type"),
+        (SMALLEST.replace("CSV", "PARQUET"), "spec.item_reader.reader_config.input_type"),
+        (config("csvEncoding: SHIFT_JIS"), "spec.item_reader.reader_config.csv_encoding"),
+        (config("transformation: LOAD_AND_FLATTEN"), "spec.item_reader.reader_config.transformation"),
+        (config("manifestType: ATHENA_DATA"), "spec.item_reader.reader_config.manifest_type"),
+        (config("itemsPointer: /a"), "spec.item_reader.reader_config.items_pointer"),
+        (SMALLEST.replace("key: users.csv", "prefix: a/"), "spec.item_reader.prefix"),
+        (SMALLEST.replace("bucket: input", "bucketPath: $.a"), "spec.item_reader.bucket_path"),
+        (SMALLEST.replace("key: users.csv", "keyPath: $.a"), "spec.item_reader.key_path"),
+        (SMALLEST.replace("key: users.csv", "prefixPath: $.a"), "spec.item_reader.prefix_path"),
+        (SMALLEST.replace("bucket: input, key: users.csv", "handler: h"), "spec.item_reader.handler"),
+        (reader("resource: 'arn:aws:states:::s3:listObjectsV2'"), "spec.item_reader.resource"),
+        (also("items: [1]"), "spec.items"),
+        (also("itemSelector: {}"), "spec.item_selector"),
+        (also("itemBatcher: {autoSize: {minItems: 1}}"), "spec.item_batcher.auto_size"),
+        (also("adaptiveConcurrency: {}"), "spec.adaptive_concurrency"),
+        (also("maxItemsPerSecond: 500"), "spec.max_items_per_second"),
+        (also("compensation: {handler: undo}"), "spec.compensation"),
+        (processor("payload: {}"), "spec.item_processor.payload"),
+        (processor("outputPath: $.a"), "spec.item_processor.output_path"),
+        (writer("transformation: NONE"), "spec.result_writer.writer_config.transformation"),
+        (writer("transformation: FLATTEN"), "spec.result_writer.writer_config.transformation"),
+        (writer("outputType: JSON"), "spec.result_writer.writer_config.output_type"),
+        (writer("compression: ZSTD"), "spec.result_writer.writer_config.compression"),
+    ];
+    for (text, field) in table {
+        let found = violations(&wire(&text));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(&format!("{field}: ")) && found[0].contains("not supported yet"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn numbers_that_a_double_cannot_hold_and_unknown_enum_values_are_refused() {
+    let mut wire = wire(SMALLEST);
+    let number = |value| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(value)) };
+    let fields = [("big", 2f64.powi(53)), ("fine", 2f64.powi(53) - 1.0), ("nan", f64::NAN)];
+    let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), number(value))).collect();
+    wire.input = Some(prost_types::Struct { fields });
+    wire.item_reader.as_mut().unwrap().reader_config.as_mut().unwrap().csv_delimiter = 77;
+    let found = violations(&wire);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains("csv_delimiter: has the value 77"));
+    assert!(found[1].starts_with("spec.input.big: integers beyond"));
+    assert!(found[2].starts_with("spec.input.nan: is NaN"));
+}
+
+#[test]
+fn a_specification_has_a_largest_size_and_its_batches_have_room() {
+    let mut wire = wire(SMALLEST);
+    let long = |bytes| {
+        let text = prost_types::value::Kind::StringValue("x".repeat(bytes));
+        let fields = [("a".to_owned(), prost_types::Value { kind: Some(text) })].into();
+        Some(prost_types::Struct { fields })
+    };
+    wire.input = long(262_144);
+    assert!(violations(&wire)[0].starts_with("spec: takes 262"));
+    wire.input = None;
+    let batcher =
+        v1::ItemBatcher { batch_input: long(1000), max_input_bytes_per_batch: 1000, ..Default::default() };
+    wire.item_batcher = Some(batcher);
+    assert!(
+        violations(&wire)[0].contains("a batch without items takes 1034 bytes"),
+        "{:?}",
+        violations(&wire)
+    );
+}
+
+#[test]
+fn an_update_changes_what_its_mask_names_and_nothing_else() {
+    let spec = v1::MapRunSpec {
+        max_concurrency: 9,
+        tolerated_failure_count: Some(4),
+        tolerated_failure_percentage: Some(101.0),
+        ..Default::default()
+    };
+    let mask = |paths: &[&str]| FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
+    let update = limits_update(Some(&spec), Some(&mask(&["spec.max_concurrency"]))).unwrap();
+    assert_eq!(update, LimitsUpdate { max_concurrency: Some(Some(9)), ..Default::default() });
+    let lift = mask(&["spec.max_concurrency", "spec.tolerated_failure_count"]);
+    let update = limits_update(None, Some(&lift)).unwrap();
+    assert_eq!((update.max_concurrency, update.tolerated_failure_count), (Some(None), Some(None)));
+    assert_eq!(limits_update(Some(&spec), None).unwrap(), LimitsUpdate::default());
+
+    let wrong =
+        mask(&["spec.tolerated_failure_percentage", "spec.maxConcurrency", "spec.max_items_per_second"]);
+    let error = limits_update(Some(&spec), Some(&wrong)).unwrap_err();
+    assert_eq!(error.violations.len(), 3, "{error}");
+    assert!(error.to_string().contains("did you mean `spec.max_concurrency`?"), "{error}");
+}

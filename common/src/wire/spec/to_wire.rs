@@ -1,0 +1,130 @@
+//! Specifications as the API shows them: defaults filled in.
+
+use std::time::Duration;
+
+use warifu_dataset::HeaderLocation;
+use warifu_model::spec::{
+    Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
+};
+use warifu_model::{JitterStrategy, Retrier};
+
+use crate::wire::codec::object_from_json;
+use crate::wire::v1;
+
+impl From<&MapRunSpec> for v1::MapRunSpec {
+    fn from(spec: &MapRunSpec) -> Self {
+        v1::MapRunSpec {
+            item_reader: Some(reader(&spec.item_reader)),
+            item_batcher: spec.item_batcher.configured.then(|| batcher(&spec.item_batcher)),
+            item_processor: Some(processor(&spec.item_processor)),
+            max_concurrency: spec.max_concurrency.unwrap_or(0),
+            tolerated_failure_percentage: spec.tolerance.percentage,
+            tolerated_failure_count: spec.tolerance.count,
+            timeout_seconds: spec.timeout.map_or(0, whole_seconds),
+            result_writer: spec.result_writer.as_ref().map(writer),
+            input: (!spec.input.is_empty()).then(|| object_from_json(&spec.input)),
+            labels: spec.labels.clone(),
+            items: Vec::new(),
+            item_selector: None,
+            adaptive_concurrency: None,
+            max_items_per_second: 0.0,
+            compensation: None,
+        }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn reader(reader: &ItemReader) -> v1::ItemReader {
+    let range = reader.range.map(|(first, last)| match last {
+        Some(last) => format!("bytes={first}-{last}"),
+        None => format!("bytes={first}-"),
+    });
+    v1::ItemReader {
+        bucket: reader.bucket.clone(),
+        key: reader.key.clone(),
+        version_id: reader.version_id.clone().unwrap_or_default(),
+        expected_bucket_owner: reader.expected_bucket_owner.clone().unwrap_or_default(),
+        reader_config: Some(reader_config(reader)),
+        range: range.unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
+fn reader_config(reader: &ItemReader) -> v1::ReaderConfig {
+    use v1::{csv_delimiter, csv_encoding, csv_header_location, input_type};
+    let (location, headers) = match &reader.header_location {
+        HeaderLocation::FirstRow => (csv_header_location::Type::FirstRow, Vec::new()),
+        HeaderLocation::Given(names) => (csv_header_location::Type::Given, names.clone()),
+    };
+    let delimiter = match reader.delimiter {
+        Delimiter::Comma => csv_delimiter::Type::Comma,
+        Delimiter::Pipe => csv_delimiter::Type::Pipe,
+        Delimiter::Semicolon => csv_delimiter::Type::Semicolon,
+        Delimiter::Space => csv_delimiter::Type::Space,
+        Delimiter::Tab => csv_delimiter::Type::Tab,
+    };
+    v1::ReaderConfig {
+        input_type: input_type::Type::Csv.into(),
+        csv_header_location: location.into(),
+        csv_headers: headers,
+        csv_delimiter: delimiter.into(),
+        csv_encoding: csv_encoding::Type::Utf8.into(),
+        max_items: reader.max_items.unwrap_or(0),
+        lenient_quotes: reader.lenient_quotes,
+        ..Default::default()
+    }
+}
+
+fn batcher(batcher: &ItemBatcher) -> v1::ItemBatcher {
+    v1::ItemBatcher {
+        max_items_per_batch: batcher.max_items_per_batch,
+        max_input_bytes_per_batch: batcher.max_input_bytes_per_batch,
+        batch_input: batcher.batch_input.as_ref().map(object_from_json),
+        auto_size: None,
+    }
+}
+
+fn processor(processor: &ItemProcessor) -> v1::ItemProcessor {
+    v1::ItemProcessor {
+        handler: processor.handler.to_string(),
+        timeout_seconds: whole_seconds(processor.timeout),
+        retry: processor.retry.iter().map(retrier).collect(),
+        ..Default::default()
+    }
+}
+
+fn retrier(retrier: &Retrier) -> v1::Retrier {
+    use v1::jitter_strategy::Type;
+    let jitter = match retrier.jitter_strategy {
+        JitterStrategy::None => Type::None,
+        JitterStrategy::Full => Type::Full,
+    };
+    v1::Retrier {
+        error_equals: retrier.error_equals.clone(),
+        interval_seconds: whole_seconds(retrier.interval),
+        max_attempts: Some(retrier.max_attempts),
+        backoff_rate: Some(retrier.backoff_rate),
+        max_delay_seconds: retrier.max_delay.map_or(0, whole_seconds),
+        jitter_strategy: jitter.into(),
+    }
+}
+
+fn writer(writer: &ResultWriter) -> v1::ResultWriter {
+    use v1::{compression, output_type, writer_transformation};
+    let compression = match writer.compression {
+        Compression::None => compression::Type::None,
+        Compression::Gzip => compression::Type::Gzip,
+    };
+    v1::ResultWriter {
+        bucket: writer.bucket.clone(),
+        prefix: writer.prefix.clone(),
+        writer_config: Some(v1::WriterConfig {
+            transformation: writer_transformation::Type::Items.into(),
+            output_type: output_type::Type::Jsonl.into(),
+            compression: compression.into(),
+        }),
+    }
+}
