@@ -75,3 +75,17 @@ fn all_strings_up_to_six_letters_with_a_header_row_read_alike() {
         });
     }
 }
+
+/// A minute of work: run it when the machine or the cutting changes, with `--ignored`.
+#[test]
+#[ignore = "takes a minute"]
+fn all_strings_of_seven_and_eight_letters_read_alike() {
+    check_all_shard_sizes(7, true);
+    check_all_shard_sizes(7, false);
+    for lenient_quotes in [true, false] {
+        for_each_string(8, |string| {
+            let dialect = Dialect { delimiter: b',', lenient_quotes };
+            check(string, &Case { dialect, shard_size: 1, items_per_batch: 2, ..Case::default() });
+        });
+    }
+}
