@@ -15,7 +15,7 @@ use warifu_dataset::{ByteRange, Checkpoint, EntryState, Header, Probe, ShardScan
 use crate::spec::MapRunSpec;
 use crate::{
     BatchOrdinal, CallFailure, HandlerName, Incarnation, LeaderTerm, LeaseId, MapRunId, PartRef, RangeSet,
-    ReportNumber, SessionId, ShardNumber, SourcePlace, Timestamp, WorkerHandler, WorkerId,
+    ReportNumber, SessionId, ShardNumber, SourcePlace, WorkerHandler, WorkerId,
 };
 
 /// What a worker says.
@@ -354,6 +354,8 @@ pub struct GrantedBatch {
     pub retries_used: Vec<u32>,
     /// Offsets within the batch of the items to send; absent: all.
     pub items: Option<RangeSet>,
+    /// The batch lost its worker too often: the handler is not called, its items fail with `Warifu.WorkerLost`.
+    pub give_up: bool,
 }
 
 /// Outcomes of one lease, frozen at first sending.

@@ -7,16 +7,42 @@
 //! What it counts is durable before anybody hears of it: a report is staged, written with the run's
 //! status in one transaction, and only when that is done applied, answered and shown.
 
+mod broken_rule;
+mod commit;
+mod committed;
 mod config;
+mod counting;
 mod effect;
 mod event;
+mod invariants;
+mod lease;
+mod lifecycle;
+mod manifest;
+mod map_run;
+mod placement;
+mod random;
 pub mod record;
+mod redrive;
+mod report;
+mod run_commit;
+mod scanning;
+mod scheduler;
+mod session;
+mod shard;
+mod timers;
+mod views;
+mod window;
+mod worker;
+
+pub use broken_rule::BrokenRule;
 
 pub use config::Config;
 pub use effect::{
     AbortedItems, Commit, Effect, Effects, ManifestOrder, PendingItems, Rejection, Reply, Summary,
 };
 pub use event::{CommitOutcome, CreateMapRun, Event};
+pub use invariants::Violation;
+pub use scheduler::Scheduler;
 
 /// A transaction of this term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

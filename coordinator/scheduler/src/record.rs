@@ -147,6 +147,8 @@ pub struct PlanRecord {
 /// How a shard stands: composed, opened for leasing, some of it finished.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShardRecord {
+    /// The redrive that the record is of; an older one than the run's is yet to be reopened for it.
+    pub redrive: u32,
     /// What composition found.
     pub composed: ComposedShard,
     /// The composer after this shard: where a new leader goes on.
@@ -159,6 +161,8 @@ pub struct ShardRecord {
     pub begun: RangeSet,
     /// Losses of begun batches.
     pub losses: BTreeMap<u32, u32>,
+    /// Deaths in a row of a single-process installation, by batches that were in progress.
+    pub deaths: BTreeMap<u32, u32>,
     /// Which reports were counted, by lease.
     pub reports: Vec<(LeaseId, RangeSet)>,
     /// Files with succeeded outputs.
@@ -174,7 +178,7 @@ impl ShardRecord {
             + self.finished.len() * 24
             + self.open.values().map(|open| 32 + open.undecided.range_count() * 4 + open.failed.range_count() * 4).sum::<usize>()
             + self.begun.range_count() * 6
-            + self.losses.len() * 6
+            + (self.losses.len() + self.deaths.len()) * 6
             + self.reports.len() * 16
             + (self.succeeded_parts.len() + self.failed_parts.len()) * 48
     }

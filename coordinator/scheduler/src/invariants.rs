@@ -1,0 +1,99 @@
+//! The scheduler's own invariants, checked by the simulation after every step.
+
+use std::collections::BTreeMap;
+
+use crate::map_run::MapRun;
+use crate::scheduler::Scheduler;
+use crate::shard::Shard;
+
+/// An invariant that does not hold, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl Scheduler {
+    /// Checks everything that can be seen from inside; the simulation checks the rest from outside.
+    pub fn check_invariants(&self) -> Result<(), Violation> {
+        if self.stepped_down {
+            return Ok(());
+        }
+        for map_run in self.map_runs.values() {
+            self.check_counts(map_run)?;
+            self.check_slots(map_run)?;
+            for (number, shard) in &map_run.shards {
+                check_shard(map_run, *number, shard)?;
+            }
+        }
+        self.check_leases()
+    }
+
+    /// Total is the sum of the other states, always.
+    fn check_counts(&self, map_run: &MapRun) -> Result<(), Violation> {
+        let Some(view) = self.map_run(&map_run.id) else { return Ok(()) };
+        for (what, counts) in [("items", view.item_counts), ("batches", view.batch_counts)] {
+            if counts.total != counts.sum() {
+                return violation(format!("{what} of {} do not add up: {counts:?}", map_run.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_slots(&self, map_run: &MapRun) -> Result<(), Violation> {
+        let held: u32 = self.workers.values().map(|worker| worker.held_for(&map_run.id)).sum();
+        if held != map_run.held_slots {
+            return violation(format!("{}: workers hold {held} slots, counted {}", map_run.id, map_run.held_slots));
+        }
+        Ok(())
+    }
+
+    fn check_leases(&self) -> Result<(), Violation> {
+        let mut by_shard: BTreeMap<_, usize> = BTreeMap::new();
+        for lease in self.leases.values() {
+            *by_shard.entry((lease.map_run.clone(), lease.shard.0)).or_default() += lease.remaining.len();
+            let Some(map_run) = self.map_runs.get(&lease.map_run) else {
+                return violation(format!("lease {} is of no run", lease.id));
+            };
+            let Some(shard) = map_run.shards.get(&lease.shard.0) else {
+                return violation(format!("lease {} is of no shard", lease.id));
+            };
+            let foreign = lease.remaining.keys().find(|batch| shard.leased.get(batch) != Some(&lease.id));
+            if let Some(batch) = foreign {
+                return violation(format!("lease {} holds batch {batch}, its shard disagrees", lease.id));
+            }
+        }
+        for ((id, number), leased) in by_shard {
+            if self.map_runs[&id].shards[&number].leased.len() != leased {
+                return violation(format!("{id} shard {number}: leases and shard disagree on what is leased"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every batch is in exactly one place.
+fn check_shard(map_run: &MapRun, number: u32, shard: &Shard) -> Result<(), Violation> {
+    let finished: u64 = shard.record.finished.iter().map(|range| u64::from(range.end_batch - range.first_batch)).sum();
+    let places = shard.pending.len()
+        + shard.orphan.len()
+        + shard.waiting.len() as u64
+        + shard.leased.len() as u64
+        + finished;
+    if places != u64::from(shard.record.composed.batches) {
+        return violation(format!(
+            "{} shard {number}: {} batches, {} pending, {} orphans, {} waiting, {} leased, {finished} finished",
+            map_run.id,
+            shard.record.composed.batches,
+            shard.pending.len(),
+            shard.orphan.len(),
+            shard.waiting.len(),
+            shard.leased.len()
+        ));
+    }
+    if shard.is_decided() == map_run.undecided_shards.contains(&number) {
+        return violation(format!("{} shard {number}: undecided_shards is out of date", map_run.id));
+    }
+    Ok(())
+}
+
+fn violation(text: String) -> Result<(), Violation> {
+    Err(Violation(text))
+}

@@ -1,0 +1,44 @@
+//! A lease: batches of one shard that a worker may run, as the leader believes.
+
+use std::collections::BTreeMap;
+
+use warifu_model::{BatchOrdinal, Incarnation, LeaseId, MapRunId, RangeSet, ShardNumber, Timestamp};
+
+/// The attempt and round that a batch was granted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GrantedFor {
+    pub(crate) attempt: u32,
+    pub(crate) round: u32,
+}
+
+/// Work at a worker. Concurrency is not its matter: slots are counted by worker and run.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    pub(crate) id: LeaseId,
+    pub(crate) holder: Incarnation,
+    pub(crate) map_run: MapRunId,
+    pub(crate) redrive: u32,
+    pub(crate) shard: ShardNumber,
+    /// Granted − counted − returned.
+    pub(crate) remaining: BTreeMap<u32, GrantedFor>,
+    /// Of those, what the worker said it began.
+    pub(crate) begun: RangeSet,
+    /// The first batch of a revocation under way.
+    pub(crate) revoked_from: Option<u32>,
+    /// When it was granted or adopted.
+    pub(crate) since: Timestamp,
+    /// Nothing else may run on its worker.
+    pub(crate) alone: bool,
+}
+
+impl Lease {
+    /// Batches that remain and were not begun, ascending.
+    pub(crate) fn not_begun(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        self.remaining.keys().copied().filter(|batch| !self.begun.contains(*batch))
+    }
+
+    /// True if `batch` is under this lease, for that attempt and round.
+    pub(crate) fn covers(&self, batch: BatchOrdinal, granted: GrantedFor) -> bool {
+        self.remaining.get(&batch.0) == Some(&granted)
+    }
+}

@@ -1,0 +1,99 @@
+//! What the manifest of a finished run has to say, gathered from its shards.
+
+use warifu_model::{MapRunState, Now, PartRef};
+
+use crate::config::Config;
+use crate::counting::place_of;
+use crate::effect::{AbortedItems, ManifestOrder, PendingItems, Summary};
+use crate::map_run::MapRun;
+use crate::record::FinishedRange;
+use crate::shard::{Shard, insert_finished};
+
+impl MapRun {
+    /// The order to write the manifest; `None` for a run without a result writer.
+    pub(crate) fn manifest_order(&self, state: MapRunState, now: Now, _config: &Config) -> Option<ManifestOrder> {
+        let writer = self.spec.result_writer.as_ref()?;
+        let (item_counts, batch_counts) = self.final_counts(&self.status);
+        Some(ManifestOrder {
+            map_run: self.id.clone(),
+            redrive: self.status.redrive,
+            bucket: writer.bucket.clone(),
+            prefix: format!("{}{}/", writer.prefix, self.id),
+            state,
+            error: self.status.error.clone(),
+            succeeded: self.parts(|shard| &shard.record.succeeded_parts),
+            failed: self.parts(|shard| &shard.record.failed_parts),
+            pending: self.shards.values().flat_map(pending_items).collect(),
+            aborted: self.aborted_items(),
+            summary: Summary {
+                item_counts,
+                batch_counts,
+                errors: self.status.errors.clone(),
+                error_groups: self.status.error_groups.clone(),
+                create_time: self.record.create_time,
+                stop_time: now.wall,
+            },
+            source: (self.record.source.bucket.clone(), self.record.source.key.clone()),
+            unscanned_from: self.unscanned(),
+        })
+    }
+
+    fn parts(&self, of: impl Fn(&Shard) -> &Vec<PartRef>) -> Vec<PartRef> {
+        self.shards.values().flat_map(|shard| of(shard).iter().cloned()).collect()
+    }
+
+    fn aborted_items(&self) -> Vec<AbortedItems> {
+        let of_batch = |(shard, batch, open): (&Shard, u32, &crate::record::OpenBatch)| {
+            let first = shard.record.composed.first_item + u64::from(open.first_item);
+            AbortedItems {
+                batch_number: shard.record.composed.first_batch + u64::from(batch),
+                indexes: open.undecided.iter().map(|offset| first + u64::from(offset)).collect(),
+                attempts: open.attempts,
+                byte_offset: open.bytes.0,
+                byte_length: open.bytes.1 - open.bytes.0,
+            }
+        };
+        self.begun_and_undecided().map(of_batch).collect()
+    }
+
+    /// Bytes whose items nobody counted, if the run ended before.
+    fn unscanned(&self) -> Option<(u64, u64)> {
+        if self.is_composed() {
+            return None;
+        }
+        let end = self.planned().map_or(self.record.source.size_bytes, |planned| planned.composer.plan().end);
+        Some((self.composed_until(), end)).filter(|(from, end)| from < end)
+    }
+}
+
+/// Items of a shard that never started: what lies between its decided or begun batches.
+fn pending_items(shard: &Shard) -> Vec<PendingItems> {
+    let composed = &shard.record.composed;
+    let mut started = shard.record.finished.clone();
+    for (batch, open) in shard.record.open.iter().filter(|(_, open)| !open.undecided.is_empty() && open.attempts > 0) {
+        insert_finished(&mut started, place_of(*batch, open));
+    }
+    let start_byte = composed.checkpoints.first().map_or(composed.range.start, |checkpoint| checkpoint.offset);
+    let end = FinishedRange {
+        first_batch: composed.batches,
+        end_batch: composed.batches,
+        first_item: composed.items,
+        end_item: composed.items,
+        start_byte: composed.range.end,
+        end_byte: composed.range.end,
+    };
+    let mut pending = Vec::new();
+    let (mut item, mut byte) = (0, start_byte);
+    for range in started.iter().chain([&end]) {
+        if item < range.first_item {
+            pending.push(PendingItems {
+                first_index: composed.first_item + u64::from(item),
+                last_index: composed.first_item + u64::from(range.first_item) - 1,
+                byte_offset: byte,
+                byte_length: range.start_byte.saturating_sub(byte),
+            });
+        }
+        (item, byte) = (range.end_item, range.end_byte);
+    }
+    pending
+}

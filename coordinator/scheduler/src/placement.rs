@@ -1,0 +1,429 @@
+//! Which worker gets which batches, with how many slots.
+//!
+//! Runs take turns, the one with the fewest slots first; within a run, batches whose backoff is over go
+//! before new ones, and a worker gets the shard that it scanned if it can. A lease holds about
+//! `span_target` of measured work, and never more than a fair part of what remains.
+
+use warifu_model::protocol::{CoordinatorMessage, Grant, GrantedBatch, ShardSpan};
+use warifu_model::{BatchOrdinal, Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber};
+
+use crate::lease::Lease;
+use crate::map_run::MapRun;
+use crate::scheduler::Scheduler;
+use crate::shard::Shard;
+use crate::timers::Timer;
+use crate::worker::{Roster, Worker};
+use crate::{BrokenRule, Config, Effects};
+
+/// A batch lost so often with its worker is leased in a span of one.
+const SPAN_OF_ONE_AFTER: u32 = 1;
+/// Lost so often, it runs alone on its worker.
+const ALONE_AFTER: u32 = 2;
+/// In progress at so many deaths of the whole process in a row, it runs alone.
+const ALONE_AFTER_DEATHS: u32 = 3;
+/// Batches for each slot in the first leases of a run, before any handler time is known.
+const FIRST_SPAN_PER_SLOT: u32 = 4;
+/// A fair part of what remains: so many leases for each worker.
+const FAIR_PARTS: u32 = 2;
+/// What a lease holds must have been running this long before some of it is taken away.
+const MIN_AGE_TO_REVOKE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Batches of one shard that go into one lease.
+struct Span {
+    shard: u32,
+    batches: Vec<u32>,
+    alone: bool,
+}
+
+impl Scheduler {
+    /// Gives out what can be given: scans, leases, slots; asks back what idle slots could run.
+    pub(crate) fn place(&mut self, now: Now, effects: &mut Effects) {
+        self.place_scans(effects);
+        if self.window.as_ref().is_some_and(|window| now.at < window.grants_from) {
+            return;
+        }
+        let mut turn = self.running_ids();
+        while !turn.is_empty() {
+            // The run with the fewest slots goes first; one that got nothing is out of this round.
+            turn.sort_by_key(|id| (self.map_runs[id].held_slots, self.map_runs[id].record.sequence));
+            let id = turn[0].clone();
+            if !self.grant_one(now, &id, effects) {
+                turn.remove(0);
+            }
+        }
+        for id in self.running_ids() {
+            self.extend_holders(now, &id, effects);
+            self.top_up(&id, effects);
+            self.rebalance(now, &id, effects);
+        }
+    }
+
+    fn may_grant(&self, map_run: &MapRun) -> bool {
+        let suspended = map_run.grants_suspended && !self.breaks(BrokenRule::GrantWhileStopping);
+        map_run.is_running() && !suspended && map_run.staged.stop.is_none()
+    }
+
+    fn room(&self, map_run: &MapRun) -> u32 {
+        if self.breaks(BrokenRule::IgnoreMaxConcurrency) { u32::MAX } else { map_run.room() }
+    }
+
+    /// Grants one lease that brings slots; false if there is no work, no room or no free slot.
+    fn grant_one(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) -> bool {
+        let map_run = &self.map_runs[id];
+        let room = self.room(map_run);
+        if !self.may_grant(map_run) || room == 0 || map_run.open_shards.is_empty() {
+            return false;
+        }
+        let candidates = self.candidates(map_run);
+        let Some(worker) = candidates.first().copied() else { return false };
+        let share = room.div_ceil(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
+        let free = self.workers[&worker].free_slots();
+        let slots = free.min(share).min(self.fair_slots(id, worker)).max(1);
+        let map_run = &self.map_runs[id];
+        let count = span_length(map_run, slots, candidates.len(), &self.config);
+        let idle = self.workers[&worker].held_slots() == 0 && self.workers[&worker].leases.is_empty();
+        let Some(span) = self.choose_span(now, id, worker, count, idle) else { return false };
+        let slots = slots.min(u32::try_from(span.batches.len()).unwrap_or(u32::MAX));
+        self.grant(now, id, worker, span, slots, effects);
+        true
+    }
+
+    /// Workers that may take the run's batches and have a free slot, the least loaded first.
+    fn candidates(&self, map_run: &MapRun) -> Vec<Incarnation> {
+        let free = |worker: &&Worker| self.may_take(worker, map_run) && worker.free_slots() > 0;
+        let mut candidates: Vec<_> = self.workers.values().filter(free).collect();
+        let load = |worker: &&Worker| (worker.held_for(&map_run.id), worker.held_slots(), worker.incarnation);
+        candidates.sort_by_key(load);
+        candidates.into_iter().map(|worker| worker.incarnation).collect()
+    }
+
+    fn may_take(&self, worker: &Worker, map_run: &MapRun) -> bool {
+        let in_roster = worker.roster == Roster::Present
+            || (worker.roster == Roster::Adding && self.breaks(BrokenRule::GrantBeforeRoster));
+        let runs_alone = worker.leases.iter().any(|lease| self.leases.get(lease).is_some_and(|lease| lease.alone));
+        worker.stream.is_some()
+            && in_roster
+            && !worker.draining
+            && !runs_alone
+            && worker.offers(&map_run.spec.item_processor.handler)
+            && worker.cut_versions.contains(&map_run.record.cut_version)
+    }
+
+    /// Slots of a worker that a run may take while others want some, too.
+    fn fair_slots(&self, id: &MapRunId, worker: Incarnation) -> u32 {
+        let worker = &self.workers[&worker];
+        let wants = |map_run: &&MapRun| {
+            let in_need = map_run.id == *id || !map_run.open_shards.is_empty();
+            in_need && self.may_grant(map_run) && worker.offers(&map_run.spec.item_processor.handler)
+        };
+        let wanting = self.map_runs.values().filter(wants).count().max(1);
+        worker.slots.div_ceil(u32::try_from(wanting).unwrap_or(u32::MAX))
+    }
+
+    /// Takes batches for a lease out of what waits: retries first, then the worker's own shards, then the lowest.
+    fn choose_span(&mut self, now: Now, id: &MapRunId, worker: Incarnation, count: u32, idle: bool) -> Option<Span> {
+        let map_run = self.map_runs.get_mut(id)?;
+        let opened = |number: &u32| map_run.shards.get(number).is_some_and(|shard| shard.opened);
+        let shards: Vec<u32> = map_run.open_shards.iter().copied().filter(opened).collect();
+        let span = shards.iter().find_map(|number| take_due(map_run.shards.get_mut(number)?, *number, now, idle));
+        let span = span.or_else(|| {
+            let own = |number: &&u32| map_run.shards[*number].affinity == Some(worker);
+            let ordered = shards.iter().filter(own).chain(shards.iter());
+            let ordered: Vec<u32> = ordered.copied().collect();
+            ordered.iter().find_map(|number| take_pending(map_run.shards.get_mut(number)?, *number, count, idle))
+        });
+        if let Some(span) = &span {
+            map_run.shard_changed(span.shard);
+        }
+        span
+    }
+
+    fn grant(
+        &mut self,
+        now: Now,
+        id: &MapRunId,
+        incarnation: Incarnation,
+        span: Span,
+        slots: u32,
+        effects: &mut Effects,
+    ) {
+        let lease_id = self.next_lease_id();
+        let Some(stream) = self.open_run_at(id, incarnation, effects) else { return };
+        let Some(map_run) = self.map_runs.get_mut(id) else { return };
+        let Some(worker) = self.workers.get_mut(&incarnation) else { return };
+        worker.set_held(id, worker.held_for(id) + slots);
+        worker.leases.insert(lease_id);
+        map_run.held_slots += slots;
+        let redrive = map_run.status.redrive;
+        let shard = map_run.shards.get_mut(&span.shard).expect("a span is of a shard that exists");
+        let (lease, grant_batches) = lease_of(now, lease_id, incarnation, id, redrive, shard, &span, &self.config);
+        let grant = Grant {
+            lease: lease_id,
+            session: worker.session,
+            map_run: id.clone(),
+            redrive,
+            shard: shard_span(shard, &span),
+            batches: grant_batches,
+            slots,
+        };
+        map_run.shard_changed(span.shard);
+        self.leases.insert(lease_id, lease);
+        self.changed.insert(id.clone());
+        effects.send(stream, CoordinatorMessage::Grant(grant));
+    }
+
+    /// Workers that will soon have nothing left to begin get their next lease ahead, to run in the slots they hold.
+    fn extend_holders(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
+        if self.others_starve(id) {
+            return;
+        }
+        let holders: Vec<Incarnation> = self
+            .workers
+            .values()
+            .filter(|worker| worker.held_for(id) > 0 && self.may_take(worker, &self.map_runs[id]))
+            .map(|worker| worker.incarnation)
+            .collect();
+        let workers = holders.len();
+        for worker in holders {
+            let map_run = &self.map_runs[id];
+            if !self.may_grant(map_run) || map_run.open_shards.is_empty() || map_run.held_slots > map_run.max_concurrency() {
+                return;
+            }
+            let held = self.workers[&worker].held_for(id);
+            let wanted = span_length(map_run, held, workers, &self.config);
+            if self.not_begun(worker, id) * 2 > wanted {
+                continue;
+            }
+            if let Some(span) = self.choose_span(now, id, worker, wanted, false) {
+                self.grant(now, id, worker, span, 0, effects);
+            }
+        }
+    }
+
+    /// Batches that a worker holds of a run and has not begun.
+    fn not_begun(&self, worker: Incarnation, id: &MapRunId) -> u32 {
+        let leases = self.workers[&worker].leases.iter().filter_map(|lease| self.leases.get(lease));
+        let count = leases.filter(|lease| lease.map_run == *id).map(|lease| lease.not_begun().count()).sum::<usize>();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Another run has work, room, and no slot anywhere: this one must not hold on to its slots.
+    fn others_starve(&self, id: &MapRunId) -> bool {
+        let starves = |map_run: &MapRun| {
+            map_run.id != *id
+                && !map_run.open_shards.is_empty()
+                && self.may_grant(map_run)
+                && map_run.room() > 0
+                && map_run.held_slots < self.map_runs[id].held_slots
+                && self.candidates(map_run).is_empty()
+        };
+        self.map_runs.values().any(starves)
+    }
+
+    /// Holders of batches without slots, or with fewer than could run, get slots where there is room.
+    fn top_up(&mut self, id: &MapRunId, effects: &mut Effects) {
+        if !self.may_grant(&self.map_runs[id]) || self.others_starve(id) {
+            return;
+        }
+        let needy: Vec<Incarnation> = self
+            .workers
+            .values()
+            .filter(|worker| self.may_take(worker, &self.map_runs[id]) && worker.free_slots() > 0)
+            .filter(|worker| !worker.leases.is_empty())
+            .map(|worker| worker.incarnation)
+            .collect();
+        for incarnation in needy {
+            let wanted = self.not_begun(incarnation, id);
+            let room = self.room(&self.map_runs[id]);
+            let fair = self.fair_slots(id, incarnation).saturating_sub(self.workers[&incarnation].held_for(id));
+            let slots = self.workers[&incarnation].free_slots().min(room).min(wanted).min(fair);
+            if slots > 0 {
+                self.give_slots(id, incarnation, slots, effects);
+            }
+        }
+    }
+
+    fn give_slots(&mut self, id: &MapRunId, incarnation: Incarnation, slots: u32, effects: &mut Effects) {
+        let Some(worker) = self.workers.get_mut(&incarnation) else { return };
+        let Some(stream) = worker.stream else { return };
+        worker.set_held(id, worker.held_for(id) + slots);
+        if let Some(map_run) = self.map_runs.get_mut(id) {
+            map_run.held_slots += slots;
+        }
+        effects.send(stream, CoordinatorMessage::Slots { map_run: id.clone(), slots });
+    }
+
+    /// Idle slots elsewhere could run what a holder has not begun: half of the longest tail is asked back.
+    /// A holder without any slot, or of a run over its limit, is asked for all that it has not begun.
+    fn rebalance(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
+        self.revoke_where_slots_are_missing(now, id, effects);
+        let map_run = &self.map_runs[id];
+        if !map_run.open_shards.is_empty() || !self.may_grant(map_run) || map_run.room() == 0 {
+            return;
+        }
+        let idle = self.candidates(map_run);
+        if idle.is_empty() {
+            return;
+        }
+        let tails = self.leases.values().filter(|lease| lease.map_run == *id && lease.revoked_from.is_none());
+        let longest = tails.map(|lease| (lease.not_begun().count(), lease.id)).max();
+        let Some((tail, lease)) = longest.filter(|(tail, _)| *tail >= 2) else { return };
+        let holder = self.leases[&lease].holder;
+        if idle == [holder] {
+            return; // it may begin them itself: `top_up` gives it slots
+        }
+        let age = now.at.since(self.leases[&lease].since);
+        if age < MIN_AGE_TO_REVOKE {
+            return self.timers.set_earlier(Timer::Rebalance, now.at + (MIN_AGE_TO_REVOKE - age));
+        }
+        let from = self.leases[&lease].not_begun().nth(tail - tail / 2);
+        if let Some(from) = from {
+            self.revoke_from(lease, from, effects);
+        }
+    }
+
+    fn revoke_where_slots_are_missing(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
+        let map_run = &self.map_runs[id];
+        let over = map_run.held_slots > map_run.max_concurrency();
+        let missing = |lease: &&Lease| {
+            let holds_none = self.workers.get(&lease.holder).is_some_and(|worker| worker.held_for(id) == 0);
+            lease.map_run == *id && lease.revoked_from.is_none() && (holds_none || over) && lease.not_begun().next().is_some()
+        };
+        let leases: Vec<(LeaseId, u32)> = self
+            .leases
+            .values()
+            .filter(missing)
+            .filter_map(|lease| lease.not_begun().next().map(|first| (lease.id, first)))
+            .collect();
+        for (lease, from) in leases {
+            self.revoke_from(lease, from, effects);
+        }
+        let _ = now;
+    }
+
+    fn revoke_from(&mut self, id: LeaseId, from: u32, effects: &mut Effects) {
+        let frees_slots = self.breaks(BrokenRule::FreeSlotsAtRevoke);
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let Some(worker) = self.workers.get_mut(&lease.holder) else { return };
+        let Some(stream) = worker.stream else { return };
+        lease.revoked_from = Some(from);
+        effects.send(stream, CoordinatorMessage::Revoke { lease: id, from: BatchOrdinal(from), cancel: false });
+        if frees_slots && let Some(map_run) = self.map_runs.get_mut(&lease.map_run) {
+            map_run.held_slots -= worker.held_for(&map_run.id);
+            worker.set_held(&map_run.id, 0);
+        }
+    }
+}
+
+/// Batches that make about `span_target` of work in `slots`, and no more than a fair part of what remains.
+fn span_length(map_run: &MapRun, slots: u32, workers: usize, config: &Config) -> u32 {
+    let by_time = match map_run.batch_time {
+        Some(time) if !time.is_zero() => {
+            let per_slot = config.span_target.as_micros() / time.as_micros().max(1);
+            u32::try_from(per_slot).unwrap_or(u32::MAX).max(1).saturating_mul(slots)
+        }
+        Some(_) => config.max_span_batches,
+        None => FIRST_SPAN_PER_SLOT.saturating_mul(slots),
+    };
+    let waiting: u64 = map_run.open_shards.iter().filter_map(|number| map_run.shards.get(number)).map(|s| s.pending.len()).sum();
+    let parts = u64::try_from(workers).unwrap_or(u64::MAX).saturating_mul(u64::from(FAIR_PARTS)).max(1);
+    // While shards are still to come, what waits now is not what remains.
+    let fair = if map_run.is_composed() { waiting.div_ceil(parts) } else { waiting };
+    let fair = u32::try_from(fair).unwrap_or(u32::MAX).max(slots);
+    by_time.min(fair).clamp(1, config.max_span_batches)
+}
+
+/// A batch whose backoff is over: a span of one.
+fn take_due(shard: &mut Shard, number: u32, now: Now, idle: bool) -> Option<Span> {
+    let due = shard.waiting.iter().filter(|(_, at)| **at <= now.at).map(|(batch, _)| *batch);
+    let batch = due.into_iter().find(|batch| idle || !runs_alone(shard, *batch))?;
+    shard.waiting.remove(&batch);
+    Some(Span { shard: number, batches: vec![batch], alone: runs_alone(shard, batch) })
+}
+
+fn take_pending(shard: &mut Shard, number: u32, count: u32, idle: bool) -> Option<Span> {
+    if shard.record.losses.is_empty() && shard.record.deaths.is_empty() {
+        let batches: Vec<u32> = shard.pending.take_front(count)?.collect();
+        return Some(Span { shard: number, batches, alone: false });
+    }
+    take_around_lost(shard, number, count, idle)
+}
+
+/// Where some batches were lost before, those go one by one, the others as ever.
+fn take_around_lost(shard: &mut Shard, number: u32, count: u32, idle: bool) -> Option<Span> {
+    let lost = |batch: u32| shard.losses(batch) >= SPAN_OF_ONE_AFTER || runs_alone(shard, batch);
+    let first = shard.pending.iter().find(|batch| idle || !runs_alone(shard, *batch))?;
+    let batches: Vec<u32> = if lost(first) {
+        vec![first]
+    } else {
+        let run = (first..first.saturating_add(count)).take_while(|batch| shard.pending.contains(*batch) && !lost(*batch));
+        run.collect()
+    };
+    let alone = runs_alone(shard, first);
+    for batch in &batches {
+        shard.pending.remove(*batch);
+    }
+    Some(Span { shard: number, batches, alone })
+}
+
+fn runs_alone(shard: &Shard, batch: u32) -> bool {
+    shard.losses(batch) >= ALONE_AFTER || shard.deaths(batch) >= ALONE_AFTER_DEATHS
+}
+
+#[allow(clippy::too_many_arguments)] // one place builds a lease; naming its parts again in a struct would say nothing new
+fn lease_of(
+    now: Now,
+    id: LeaseId,
+    holder: Incarnation,
+    map_run: &MapRunId,
+    redrive: u32,
+    shard: &mut Shard,
+    span: &Span,
+    config: &Config,
+) -> (Lease, Vec<GrantedBatch>) {
+    let mut lease = Lease {
+        id,
+        holder,
+        map_run: map_run.clone(),
+        redrive,
+        shard: ShardNumber(span.shard),
+        remaining: Default::default(),
+        begun: RangeSet::new(),
+        revoked_from: None,
+        since: now.at,
+        alone: span.alone,
+    };
+    let mut granted_batches = Vec::with_capacity(span.batches.len());
+    for batch in &span.batches {
+        let granted = shard.granted_for(*batch);
+        shard.leased.insert(*batch, id);
+        lease.remaining.insert(*batch, granted);
+        let open = shard.record.open.get(batch);
+        granted_batches.push(GrantedBatch {
+            batch: BatchOrdinal(*batch),
+            attempt: granted.attempt,
+            round: granted.round,
+            retries_used: open.map(|open| open.retries_used.clone()).unwrap_or_default(),
+            items: open.map(|open| open.undecided.clone()),
+            give_up: shard.losses(*batch) >= config.max_losses,
+        });
+    }
+    (lease, granted_batches)
+}
+
+fn shard_span(shard: &Shard, span: &Span) -> ShardSpan {
+    let composed = &shard.record.composed;
+    let (first, last) = (span.batches[0], span.batches[span.batches.len() - 1]);
+    let (start, read_until) = shard.read_span(first, last);
+    ShardSpan {
+        shard: ShardNumber(span.shard),
+        range: composed.range,
+        ends_object: shard.record.composer.plan().ends_object(span.shard),
+        items: composed.items,
+        first_item: composed.first_item,
+        first_batch: composed.first_batch,
+        first_line: composed.first_line,
+        start,
+        read_until,
+    }
+}

@@ -1,0 +1,299 @@
+//! One run's part of a transaction: what is staged, applied to copies of what the store has.
+
+use std::collections::BTreeMap;
+
+use warifu_model::{MapRunId, MapRunState, Now, RunError, ShardNumber, error_name};
+
+use crate::counting::{CountedBy, count_report};
+use crate::map_run::{MapRun, StagedReport, Stop, Terminal};
+use crate::record::{PlanRecord, Record, ShardRecord, StatusRecord};
+use crate::redrive::redriven_status;
+use crate::{CommitId, RequestId};
+
+/// What a transaction may still take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    records: usize,
+    bytes: usize,
+    fresh: bool,
+}
+
+impl Budget {
+    /// Room that one run needs beside its shards: specification, status, plan, failures, outputs.
+    const RUN_RECORDS: usize = 6;
+
+    pub(crate) fn new(records: usize, bytes: usize) -> Self {
+        Self { records, bytes, fresh: true }
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.records < Self::RUN_RECORDS + 1 || self.bytes == 0
+    }
+
+    /// True if everything that was staged found room.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(record.estimated_bytes());
+    }
+}
+
+/// What every run's part is built with.
+#[derive(Debug, Clone)]
+pub(crate) struct CommitContext {
+    pub(crate) now: Now,
+    /// After a take-over, while the old leader may still decide: nothing that stops, lowers or counts.
+    pub(crate) hold_decisions: bool,
+    pub(crate) ignore_tolerance: bool,
+    /// No adoption window is open: the ceiling may come down.
+    pub(crate) all_workers_known: bool,
+    pub(crate) max_stored_failures: u64,
+    pub(crate) max_output_bytes: u64,
+}
+
+/// One run's part of a transaction in flight.
+#[derive(Debug)]
+pub(crate) struct RunCommit {
+    pub(crate) id: MapRunId,
+    pub(crate) status: StatusRecord,
+    pub(crate) shards: BTreeMap<u32, ShardRecord>,
+    pub(crate) reports: Vec<StagedReport>,
+    pub(crate) outputs: Vec<String>,
+    pub(crate) replies: Vec<RequestId>,
+    pub(crate) redriven: bool,
+    pub(crate) deleted: bool,
+}
+
+impl MapRun {
+    /// Takes what is staged, as far as the budget reaches, and adds its records.
+    pub(crate) fn build_commit(
+        &mut self,
+        context: &CommitContext,
+        budget: &mut Budget,
+        records: &mut Vec<Record>,
+    ) -> Option<RunCommit> {
+        let mut part = RunCommit {
+            id: self.id.clone(),
+            status: self.status.clone(),
+            shards: BTreeMap::new(),
+            reports: Vec::new(),
+            outputs: Vec::new(),
+            replies: Vec::new(),
+            redriven: false,
+            deleted: self.staged.delete,
+        };
+        let before = records.len();
+        if self.staged.delete {
+            part.replies = std::mem::take(&mut self.staged).replies;
+            records.push(Record::RemoveMapRun(self.id.clone()));
+        } else {
+            self.build_changes(context, budget, records, &mut part);
+        }
+        for record in &records[before..] {
+            budget.take(record);
+        }
+        (records.len() > before).then_some(part)
+    }
+
+    fn build_changes(
+        &mut self,
+        context: &CommitContext,
+        budget: &mut Budget,
+        records: &mut Vec<Record>,
+        part: &mut RunCommit,
+    ) {
+        let before = (part.status.clone(), records.len());
+        self.build_beginning(context.now, records, &mut part.status);
+        self.build_shards(budget, part);
+        if !context.hold_decisions {
+            self.build_redrive(context.now, records, part);
+            self.build_reports(context, budget, records, part);
+            self.build_limits(&mut part.status);
+            self.build_stop(context, part);
+            self.build_terminal(context.now, part);
+            part.replies = std::mem::take(&mut self.staged.replies);
+        }
+        self.settle_ceiling(context, &mut part.status);
+        let changed = before.0 != part.status || !part.replies.is_empty() || records.len() > before.1;
+        if !changed && part.shards.is_empty() {
+            return;
+        }
+        for (number, shard) in &part.shards {
+            records.push(Record::PutShard(self.id.clone(), ShardNumber(*number), Box::new(shard.clone())));
+        }
+        records.push(Record::PutStatus(self.id.clone(), Box::new(part.status.clone())));
+    }
+
+    fn build_beginning(&mut self, now: Now, records: &mut Vec<Record>, status: &mut StatusRecord) {
+        if std::mem::take(&mut self.staged.create) {
+            records.push(Record::PutSpec(self.id.clone(), Box::new(self.record.clone())));
+        }
+        if std::mem::take(&mut self.staged.start) {
+            status.state = MapRunState::Running;
+            status.start_time = Some(now.wall);
+        }
+        if std::mem::take(&mut self.staged.plan)
+            && let Some(planned) = self.planned()
+        {
+            let plan: PlanRecord = planned.record.clone();
+            records.push(Record::PutPlan(self.id.clone(), Box::new(plan)));
+        }
+        if self.staged.total_known && self.staged.shards.is_empty() {
+            self.staged.total_known = false;
+            status.total_known = true;
+        }
+    }
+
+    /// Shards in ascending order: what the store holds of a run's composition is always a prefix.
+    fn build_shards(&mut self, budget: &mut Budget, part: &mut RunCommit) {
+        let room = budget.records.saturating_sub(Budget::RUN_RECORDS);
+        while part.shards.len() < room
+            && let Some(number) = self.staged.shards.pop_first()
+        {
+            if let Some(shard) = self.shards.get(&number) {
+                part.shards.insert(number, shard.record.clone());
+            }
+        }
+        for (number, batch) in std::mem::take(&mut self.staged.losses) {
+            if let Some(record) = self.copy_of_shard(number, &mut part.shards) {
+                *record.losses.entry(batch).or_default() += 1;
+            }
+        }
+        budget.fresh &= self.staged.shards.is_empty();
+    }
+
+    fn copy_of_shard<'a>(
+        &self,
+        number: u32,
+        copies: &'a mut BTreeMap<u32, ShardRecord>,
+    ) -> Option<&'a mut ShardRecord> {
+        let shard = self.shards.get(&number)?;
+        Some(copies.entry(number).or_insert_with(|| shard.record.clone()))
+    }
+
+    fn build_redrive(&mut self, now: Now, records: &mut Vec<Record>, part: &mut RunCommit) {
+        let Some(update) = self.staged.redrive.take() else { return };
+        part.status = redriven_status(&self.status, self.shards.values().map(|shard| &shard.record), now.wall);
+        let mut spec = (*self.spec).clone();
+        update.apply_to(&mut spec);
+        take_limits(&mut part.status, &spec);
+        part.redriven = true;
+        records.push(Record::RemoveFailures(self.id.clone()));
+    }
+
+    fn build_reports(
+        &mut self,
+        context: &CommitContext,
+        budget: &mut Budget,
+        records: &mut Vec<Record>,
+        part: &mut RunCommit,
+    ) {
+        let mut failures = Vec::new();
+        let first = part.status.stored_failures;
+        let room = budget.records.saturating_sub(Budget::RUN_RECORDS);
+        let mut bytes = 0;
+        while part.shards.len() < room && bytes < budget.bytes {
+            let Some(staged) = self.staged.reports.pop_front() else { break };
+            let Some(shard) = self.copy_of_shard(staged.report.shard.0, &mut part.shards) else { continue };
+            let stored = first + failures.len() as u64;
+            let room_for_failures = context.max_stored_failures.saturating_sub(stored);
+            let by = CountedBy { worker: &staged.worker, time: context.now.wall, room_for_failures };
+            failures.extend(count_report(shard, &mut part.status, &staged.report, &by));
+            bytes += shard.estimated_bytes() / 4 + failures.len() * 64;
+            keep_outputs(&staged, context.max_output_bytes, part);
+            part.reports.push(staged);
+        }
+        budget.fresh &= self.staged.reports.is_empty();
+        if !failures.is_empty() {
+            part.status.stored_failures += failures.len() as u64;
+            records.push(Record::PutFailures { map_run: self.id.clone(), first, failures });
+        }
+        if !part.outputs.is_empty() {
+            let (chunk, lines) = (part.status.output_chunks, part.outputs.clone());
+            part.status.output_chunks += 1;
+            records.push(Record::PutOutputs { map_run: self.id.clone(), chunk, lines });
+        }
+    }
+
+    fn build_limits(&mut self, status: &mut StatusRecord) {
+        if let Some(update) = self.staged.update.take() {
+            let mut spec = (*self.spec).clone();
+            update.apply_to(&mut spec);
+            take_limits(status, &spec);
+            self.grants_suspended = true;
+        }
+    }
+
+    /// The stop is in the same transaction as the failure that crosses the tolerance.
+    fn build_stop(&mut self, context: &CommitContext, part: &mut RunCommit) {
+        let status = &mut part.status;
+        let stop = self.staged.stop.take().or_else(|| self.exceeded(context, status));
+        let Some(stop) = stop.filter(|_| matches!(status.state, MapRunState::Running | MapRunState::Queued)) else {
+            return;
+        };
+        status.state = MapRunState::Stopping;
+        status.stopping_to = Some(stop.to);
+        status.error = Some(stop.error);
+        self.grants_suspended = true;
+    }
+
+    fn exceeded(&self, context: &CommitContext, status: &StatusRecord) -> Option<Stop> {
+        let exceeded = status.tolerance.is_exceeded(status.item_counts.unsuccessful(), self.known_total());
+        (exceeded && !context.ignore_tolerance && status.state == MapRunState::Running).then(|| Stop {
+            to: MapRunState::Failed,
+            error: RunError {
+                error: error_name::TOLERANCE_EXCEEDED.to_owned(),
+                cause: "The specified tolerated failure threshold was exceeded".to_owned(),
+            },
+        })
+    }
+
+    fn build_terminal(&mut self, now: Now, part: &mut RunCommit) {
+        let Some(Terminal { state, location, error }) = self.staged.terminal.take() else { return };
+        (part.status.item_counts, part.status.batch_counts) = self.final_counts(&part.status);
+        let status = &mut part.status;
+        status.state = state;
+        status.stopping_to = None;
+        status.error = error.or_else(|| status.error.take());
+        status.stop_time = Some(now.wall);
+        status.result_location = location;
+    }
+
+    /// Raises `M` with the limit; lowers it once nobody can hold more slots than the new limit allows.
+    fn settle_ceiling(&self, context: &CommitContext, status: &mut StatusRecord) {
+        let at_most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
+        let limit = at_most(status.max_concurrency);
+        let nobody_holds_more = context.all_workers_known && self.held_slots <= limit && self.unknown_slots == 0;
+        if limit > at_most(status.concurrency_ceiling) || nobody_holds_more {
+            status.concurrency_ceiling = status.max_concurrency;
+        }
+    }
+}
+
+fn take_limits(status: &mut StatusRecord, spec: &warifu_model::spec::MapRunSpec) {
+    status.max_concurrency = spec.max_concurrency;
+    status.tolerance = spec.tolerance;
+}
+
+fn keep_outputs(staged: &StagedReport, max_bytes: u64, part: &mut RunCommit) {
+    part.status.outputs_truncated |= staged.report.inline_outputs_truncated;
+    for line in &staged.report.inline_outputs {
+        let bytes = part.status.output_bytes + line.len() as u64;
+        if bytes > max_bytes {
+            part.status.outputs_truncated = true;
+            return;
+        }
+        part.status.output_bytes = bytes;
+        part.outputs.push(line.clone());
+    }
+}
+
+/// Orders transactions in logs.
+impl std::fmt::Display for CommitId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

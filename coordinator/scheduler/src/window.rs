@@ -1,0 +1,169 @@
+//! The adoption window after a take-over: workers that are not heard yet may still run what the last leader gave them.
+//!
+//! Nothing is granted before the last leader has certainly stopped deciding, and until the window ends the
+//! slots that it may have given count as occupied. The window ends early once every process of the roster
+//! has said Hello or Goodbye.
+
+use std::collections::BTreeMap;
+
+use warifu_model::{Incarnation, Now, Timestamp, WorkerId};
+
+use crate::record::{RosterRecord, Snapshot, StoredMapRun};
+use crate::scheduler::Scheduler;
+use crate::timers::Timer;
+use crate::{BrokenRule, Config, Effects};
+
+/// An open adoption window.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Before this the last leader may still decide.
+    pub(crate) grants_from: Timestamp,
+    /// Processes of the roster that were not heard.
+    pub(crate) waiting: BTreeMap<Incarnation, WorkerId>,
+    /// Those not heard are being removed from the roster.
+    pub(crate) closing: bool,
+}
+
+impl Scheduler {
+    /// A scheduler that goes on from what the store holds. `seed` feeds its jitter.
+    pub fn new(
+        config: Config,
+        term: warifu_model::LeaderTerm,
+        snapshot: Snapshot,
+        now: Now,
+        seed: u64,
+        effects: &mut Effects,
+    ) -> Self {
+        let mut scheduler = Self::empty(config, term, now, seed);
+        let opens_window =
+            scheduler.config.step_down_after.is_some() && !scheduler.breaks(BrokenRule::NoAdoptionWindow);
+        let roster: Vec<(WorkerId, RosterRecord)> = snapshot.roster;
+        scheduler.roster = roster.iter().map(|(id, record)| (record.incarnation, id.clone())).collect();
+        scheduler.used_ids = snapshot.used_ids.into_iter().collect();
+        for stored in snapshot.map_runs {
+            scheduler.restore(now, stored, opens_window);
+        }
+        if opens_window {
+            scheduler.open_window(now);
+        } else {
+            for (incarnation, worker) in scheduler.roster.clone() {
+                scheduler.leave_roster(now, incarnation, worker);
+            }
+        }
+        for id in scheduler.map_runs.keys().cloned().collect::<Vec<_>>() {
+            scheduler.check_finished(now, &id, effects);
+        }
+        scheduler.start_queued(now);
+        scheduler.placement_wanted = true;
+        scheduler.settle(now, effects);
+        scheduler
+    }
+
+    fn restore(&mut self, now: Now, stored: StoredMapRun, opens_window: bool) {
+        let config = self.config.clone();
+        self.next_sequence = self.next_sequence.max(stored.spec.sequence);
+        let mut map_run = crate::map_run::MapRun::new(stored.id.clone(), stored.spec, stored.status, now.at);
+        map_run.stored_plan = stored.plan;
+        map_run.outputs = stored.outputs;
+        if !map_run.status.state.is_terminal() {
+            map_run.restore_shards(stored.shards, now, opens_window, &config);
+            map_run.staged.total_known = map_run.is_composed() && !map_run.status.total_known;
+            if opens_window && map_run.status.max_concurrency.is_some() && !self.breaks(BrokenRule::ForgetUnknownSlots) {
+                map_run.unknown_slots = map_run.status.concurrency_ceiling.unwrap_or(u32::MAX);
+            }
+            if self.config.step_down_after.is_none() {
+                map_run.count_deaths();
+            }
+            self.restore_timeout(now, &map_run);
+            self.touch(now.at, &stored.id);
+        }
+        self.map_runs.insert(stored.id, map_run);
+    }
+
+    fn restore_timeout(&mut self, now: Now, map_run: &crate::map_run::MapRun) {
+        let (Some(timeout), Some(start)) = (map_run.spec.timeout, map_run.status.start_time) else { return };
+        let elapsed = std::time::Duration::from_millis(u64::try_from(now.wall.0 - start.0).unwrap_or(0));
+        self.timers.set(Timer::RunTimeout(map_run.id.clone()), now.at + timeout.saturating_sub(elapsed));
+    }
+
+    fn open_window(&mut self, now: Now) {
+        let orphans = self.map_runs.values().any(|map_run| map_run.shards.values().any(|shard| !shard.orphan.is_empty()));
+        if self.roster.is_empty() && !orphans {
+            return self.nobody_is_unknown(now);
+        }
+        let step_down = self.config.step_down_after.unwrap_or_default();
+        let grants_from = now.at + self.with_drift(step_down);
+        let ends_at = grants_from + self.with_drift(self.config.session_ttl) + self.config.expiry_margin;
+        self.window = Some(Window { grants_from, waiting: self.roster.clone(), closing: false });
+        self.timers.set(Timer::WindowGrants, grants_from);
+        self.timers.set(Timer::WindowEnd, ends_at);
+        if self.roster.is_empty() {
+            self.close_window(now);
+        }
+    }
+
+    /// A duration of another machine's clock, as long as it can take by this one's.
+    pub(crate) fn with_drift(&self, duration: std::time::Duration) -> std::time::Duration {
+        duration * (100 + self.config.drift_percent) / 100
+    }
+
+    /// A process of the roster was heard, or left it.
+    pub(crate) fn not_waited_for(&mut self, now: Now, incarnation: Incarnation) {
+        let Some(window) = &mut self.window else { return };
+        window.waiting.remove(&incarnation);
+        if window.waiting.is_empty() {
+            self.nobody_is_unknown(now);
+        }
+    }
+
+    /// The window's time is over: whoever was not heard holds nothing any more, once the roster says so.
+    pub(crate) fn close_window(&mut self, now: Now) {
+        let Some(window) = &mut self.window else { return };
+        window.closing = true;
+        let silent = window.waiting.clone();
+        if silent.is_empty() {
+            return self.nobody_is_unknown(now);
+        }
+        for (incarnation, worker) in silent {
+            self.leave_roster(now, incarnation, worker);
+        }
+    }
+
+    /// Every holder of leases or slots is known: what nobody claimed is pending, no slot is unknown.
+    fn nobody_is_unknown(&mut self, now: Now) {
+        self.window = None;
+        self.timers.clear(&Timer::WindowEnd);
+        self.timers.clear(&Timer::WindowGrants);
+        for map_run in self.map_runs.values_mut() {
+            map_run.unknown_slots = 0;
+            for number in map_run.shards.keys().copied().collect::<Vec<_>>() {
+                let Some(shard) = map_run.shards.get_mut(&number) else { continue };
+                for batch in std::mem::take(&mut shard.orphan).iter() {
+                    shard.requeue(batch, now.at);
+                }
+                map_run.shard_changed(number);
+            }
+        }
+        for id in self.map_runs.keys().cloned().collect::<Vec<_>>() {
+            self.touch(now.at, &id);
+            self.finish_checks.insert(id);
+        }
+        self.placement_wanted = true;
+    }
+}
+
+impl crate::map_run::MapRun {
+    /// What was in progress when this very process died is remembered: after three deaths in a row it runs alone.
+    fn count_deaths(&mut self) {
+        for (number, shard) in &mut self.shards {
+            let begun = std::mem::take(&mut shard.record.begun);
+            let old = std::mem::take(&mut shard.record.deaths);
+            for batch in begun.iter() {
+                shard.record.deaths.insert(batch, old.get(&batch).copied().unwrap_or(0) + 1);
+            }
+            if !shard.record.deaths.is_empty() || !old.is_empty() {
+                self.staged.shards.insert(*number);
+            }
+        }
+    }
+}

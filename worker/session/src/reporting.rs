@@ -1,0 +1,158 @@
+//! Outcomes: gathered by lease, stored as a part, reported, and reported again until they are answered.
+
+use warifu_model::protocol::{BatchReport, Report, ReportVerdict, WorkerMessage};
+use warifu_model::{BatchOrdinal, LeaseId, RangeSet, ReportNumber, Timestamp};
+
+use crate::event::{FinishedBatch, SessionEffect, SessionEffects, StoredParts};
+use crate::lease::{BatchState, Lease, Unanswered};
+use crate::state::{BrokenSessionRule, SessionState};
+
+/// Batches of one report at most: a message stays small.
+const MAX_REPORT_BATCHES: usize = 2_048;
+
+impl SessionState {
+    pub(crate) fn on_batch_finished(&mut self, now: Timestamp, finished: FinishedBatch) {
+        let Some(lease) = self.leases.get_mut(&finished.lease) else { return };
+        let Some(state) = lease.batches.get_mut(&finished.batch.0) else { return };
+        if !matches!(state, BatchState::Running) {
+            return;
+        }
+        lease.done_bytes += finished.buffered_bytes;
+        self.unacknowledged_bytes += finished.buffered_bytes;
+        lease.first_done_at.get_or_insert(now);
+        *state = BatchState::Done(Box::new(finished));
+        let map_run = lease.grant.map_run.clone();
+        self.stop_running(&map_run, 1);
+    }
+
+    /// Sends off what is large enough, old enough, or complete.
+    pub(crate) fn flush(&mut self, now: Timestamp, effects: &mut SessionEffects) {
+        let (after, bytes) = (self.settings.flush_after, self.settings.flush_bytes);
+        for (id, lease) in &mut self.leases {
+            while lease.first_done_at.is_some_and(|first| {
+                now >= first + after || lease.done_bytes >= bytes || lease.is_decided()
+            }) {
+                let (number, batches) = lease.begin_report();
+                effects.push(SessionEffect::StoreParts { lease: *id, number, batches });
+            }
+        }
+    }
+
+    pub(crate) fn on_parts_stored(
+        &mut self,
+        id: LeaseId,
+        number: ReportNumber,
+        parts: StoredParts,
+        effects: &mut SessionEffects,
+    ) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let Some(Unanswered::Storing(batches)) = lease.reports.get(&number) else { return };
+        let report = lease.report(number, batches, parts);
+        lease.reports.insert(number, Unanswered::Sent(Box::new(report.clone())));
+        self.say(WorkerMessage::Report(report), effects);
+    }
+
+    /// Every report without an answer, once more and unchanged.
+    pub(crate) fn report_again(&mut self, effects: &mut SessionEffects) {
+        let sent = |report: &Unanswered| match report {
+            Unanswered::Sent(report) => Some(WorkerMessage::Report((**report).clone())),
+            Unanswered::Storing(_) => None,
+        };
+        let again: Vec<_> = self.leases.values().flat_map(|lease| lease.reports.values().filter_map(sent)).collect();
+        for message in again {
+            self.say(message, effects);
+        }
+    }
+
+    pub(crate) fn on_report_answer(
+        &mut self,
+        now: Timestamp,
+        id: LeaseId,
+        number: ReportNumber,
+        verdict: ReportVerdict,
+        effects: &mut SessionEffects,
+    ) {
+        let keeps_refused = self.breaks(BrokenSessionRule::NeverForgetRefused);
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let Some(Unanswered::Sent(report)) = lease.reports.remove(&number) else { return };
+        let reported: RangeSet = report.entries.iter().map(|entry| entry.batch.0).collect();
+        match verdict {
+            ReportVerdict::Accepted | ReportVerdict::Superseded => self.drop_batches(id, &reported, effects),
+            ReportVerdict::Refused { batches } => {
+                let foreign = if keeps_refused { RangeSet::new() } else { reported.intersection(&batches) };
+                lease.take_back(now, &reported);
+                self.drop_batches(id, &foreign, effects);
+            }
+        }
+    }
+}
+
+impl Lease {
+    fn begin_report(&mut self) -> (ReportNumber, RangeSet) {
+        let number = ReportNumber(self.next_report);
+        self.next_report += 1;
+        let batches: RangeSet = self.done().iter().take(MAX_REPORT_BATCHES).collect();
+        for batch in batches.iter() {
+            if let Some(state) = self.batches.get_mut(&batch)
+                && let BatchState::Done(done) = state
+            {
+                self.done_bytes -= done.buffered_bytes;
+                *state = BatchState::Reported(done.clone());
+            }
+        }
+        if self.done().is_empty() {
+            self.first_done_at = None;
+        }
+        self.reports.insert(number, Unanswered::Storing(batches.clone()));
+        (number, batches)
+    }
+
+    fn report(&self, number: ReportNumber, batches: &RangeSet, parts: StoredParts) -> Report {
+        let entry = |batch: u32| match self.batches.get(&batch) {
+            Some(BatchState::Reported(done)) => self.entry(done),
+            Some(BatchState::NotBegun | BatchState::Running | BatchState::Done(_)) | None => None,
+        };
+        Report {
+            lease: self.grant.lease,
+            number,
+            map_run: self.grant.map_run.clone(),
+            redrive: self.grant.redrive,
+            shard: self.grant.shard.shard,
+            entries: batches.iter().filter_map(entry).collect(),
+            succeeded_part: parts.succeeded,
+            failed_part: parts.failed,
+            inline_outputs: parts.inline_outputs,
+            inline_outputs_truncated: parts.inline_outputs_truncated,
+        }
+    }
+
+    fn entry(&self, done: &FinishedBatch) -> Option<BatchReport> {
+        let granted = self.grant.batches.iter().find(|granted| granted.batch == done.batch)?;
+        Some(BatchReport {
+            batch: BatchOrdinal(done.batch.0),
+            attempt: granted.attempt,
+            round: granted.round,
+            first_item: done.first_item,
+            item_count: done.item_count,
+            bytes: done.bytes,
+            call: done.call,
+            failed: done.failed.clone(),
+            undecided: done.undecided.clone(),
+            retriers: done.retriers.clone(),
+            handler_time: done.handler_time,
+        })
+    }
+
+    /// Batches of a refused report wait for a new one.
+    fn take_back(&mut self, now: Timestamp, reported: &RangeSet) {
+        for batch in reported.iter() {
+            if let Some(state) = self.batches.get_mut(&batch)
+                && let BatchState::Reported(done) = state
+            {
+                self.done_bytes += done.buffered_bytes;
+                *state = BatchState::Done(done.clone());
+                self.first_done_at.get_or_insert(now);
+            }
+        }
+    }
+}
