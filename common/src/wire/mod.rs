@@ -5,7 +5,10 @@
 //! I/O, no clock. Whatever comes from outside is bounded and refused with what is wrong; nothing here panics on it.
 
 pub mod codec;
+pub mod lease_stream;
 pub mod spec;
+pub mod time;
+pub mod views;
 mod violation;
 
 pub use violation::{FieldViolation, InvalidRequest};
