@@ -1,0 +1,225 @@
+//! `CreateMapRun`: everything that can be known to be wrong is refused before a run exists.
+
+use prost::Message as _;
+use ulid::Ulid;
+use warifu_common::object_store::{ObjectError, ObjectLocation};
+use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
+use warifu_model::protocol::offers;
+use warifu_model::spec::MapRunSpec;
+use warifu_model::{BatchCounts, ItemCounts, MapRunId, MapRunState, MapRunView, Warning, WorkerState};
+use warifu_scheduler::{CreateMapRun, Event, Rejection};
+
+use super::{ApiError, Context};
+use crate::clock;
+
+/// Longest `request_id`.
+const MAX_REQUEST_ID: usize = 64;
+
+/// A request whose fields are right.
+struct Checked {
+    id: MapRunId,
+    spec: MapRunSpec,
+    /// The specification as submitted; equal ones are equal bytes.
+    submitted: Vec<u8>,
+    validate_only: bool,
+    require_handler: bool,
+}
+
+/// Creates a run, or says what would come of it.
+pub(super) async fn create(
+    context: &Context,
+    request: v1::CreateMapRunRequest,
+) -> Result<v1::MapRun, ApiError> {
+    let checked = check(&request)?;
+    if !checked.validate_only
+        && let Some(existing) = existing(context, &checked).await?
+    {
+        return Ok(existing);
+    }
+    let source = context.pin_source(&checked.spec).await?;
+    check_destination(context, &checked.spec).await?;
+    if checked.validate_only {
+        return validate(context, checked, &source).await;
+    }
+    let create = CreateMapRun {
+        id: checked.id,
+        uid: Ulid::new().0,
+        spec: checked.spec,
+        submitted: checked.submitted,
+        source,
+        shard_bytes: context.shard_bytes,
+        require_handler: checked.require_handler,
+    };
+    context.change(move |request| Event::CreateRequested { request, create }).await
+}
+
+/// Checks all fields, and names every one that is wrong.
+fn check(request: &v1::CreateMapRunRequest) -> Result<Checked, ApiError> {
+    let mut violations: Vec<FieldViolation> = Vec::new();
+    let id = requested_id(request).map_err(|invalid| violations.extend(invalid.violations));
+    let submitted = request.map_run.as_ref().and_then(|map_run| map_run.spec.as_ref());
+    let spec = match submitted {
+        Some(spec) => {
+            MapRunSpec::try_from(spec).map_err(|invalid| violations.extend(invalid.violations)).ok()
+        }
+        None => {
+            violations.push(FieldViolation::new("map_run.spec", "is required"));
+            None
+        }
+    };
+    match (id, spec, submitted) {
+        (Ok(id), Some(spec), Some(submitted)) => Ok(Checked {
+            id,
+            spec,
+            submitted: submitted.encode_to_vec(),
+            validate_only: request.validate_only,
+            require_handler: request.require_handler,
+        }),
+        _ => Err(InvalidRequest { violations }.into()),
+    }
+}
+
+/// The id that the caller gave, or one that is made of `request_id`, or a new one.
+fn requested_id(request: &v1::CreateMapRunRequest) -> Result<MapRunId, InvalidRequest> {
+    let text = match (request.map_run_id.as_str(), request.request_id.as_str()) {
+        ("", "") => generated_id(Ulid::new()),
+        ("", request_id) => {
+            let printable = request_id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            if request_id.len() > MAX_REQUEST_ID || !printable {
+                return Err(InvalidRequest::one(
+                    "request_id",
+                    "must be at most 64 printable ASCII characters",
+                ));
+            }
+            generated_id(Ulid(digest(request_id)))
+        }
+        (id, _) => id.to_owned(),
+    };
+    MapRunId::new(&text).map_err(|error| InvalidRequest::one("map_run_id", error.to_string()))
+}
+
+fn generated_id(ulid: Ulid) -> String {
+    format!("run-{}", ulid.to_string().to_ascii_lowercase())
+}
+
+/// FNV-1a of 128 bits: the same request gets the same id, in any process and version.
+fn digest(text: &str) -> u128 {
+    let prime = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    text.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(prime)
+    })
+}
+
+/// The run of a repeated request: it is there although its source may be gone by now.
+async fn existing(context: &Context, checked: &Checked) -> Result<Option<v1::MapRun>, ApiError> {
+    match context.store.spec(&checked.id).await? {
+        None => Ok(None),
+        Some(record) if record.submitted == checked.submitted => {
+            context.map_run(checked.id.clone()).await.map(Some)
+        }
+        Some(_) => Err(ApiError::Rejected(Rejection::ExistsAlready(checked.id.clone()))),
+    }
+}
+
+/// Checks that the bucket of the results is there. Whether it can be written to shows only when it is.
+async fn check_destination(context: &Context, spec: &MapRunSpec) -> Result<(), ApiError> {
+    let Some(writer) = &spec.result_writer else { return Ok(()) };
+    let location = ObjectLocation::new(&writer.bucket, &writer.prefix);
+    if location.is_local() {
+        return Ok(());
+    }
+    match context.objects.list(&writer.bucket, &writer.prefix, 1).await {
+        // Many may write where they may not list.
+        Ok(_) | Err(ObjectError::AccessDenied { .. }) => Ok(()),
+        Err(error) => Err(ApiError::Destination(error)),
+    }
+}
+
+/// What would come of the request: the run as it would begin, its first events, and what its submitter should know.
+async fn validate(
+    context: &Context,
+    checked: Checked,
+    source: &warifu_model::protocol::SourcePin,
+) -> Result<v1::MapRun, ApiError> {
+    let handler = checked.spec.item_processor.handler.clone();
+    let wanted = handler.clone();
+    let offered = move |scheduler: &warifu_scheduler::Scheduler| {
+        let alive = scheduler.workers().into_iter().filter(|worker| worker.state != WorkerState::Suspect);
+        alive.into_iter().any(|worker| offers(&worker.handlers, &wanted))
+    };
+    let is_offered = context.driver.query(offered).await?;
+    if checked.require_handler && !is_offered {
+        return Err(ApiError::Rejected(Rejection::HandlerNotAvailable(handler.to_string())));
+    }
+    let probe = context.probe(&checked.spec, source).await?;
+    let preview_events = context.preview(&checked.spec, source, probe).await?;
+    let mut warnings = Vec::new();
+    if !is_offered {
+        warnings.push(Warning {
+            reason: "HANDLER_NOT_AVAILABLE".into(),
+            message: format!("no live worker offers the handler {handler}; the run would wait for one"),
+        });
+    }
+    if preview_events.is_empty() {
+        warnings.push(Warning {
+            reason: "NO_PREVIEW".into(),
+            message: "no item begins in the first bytes of the data, so there are no events to show".into(),
+        });
+    }
+    let view = view_of(checked, source.size_bytes, warnings);
+    Ok(v1::MapRun { preview_events, ..v1::MapRun::from(&view) })
+}
+
+fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>) -> MapRunView {
+    MapRunView {
+        id: checked.id,
+        uid: 0,
+        spec: checked.spec.into(),
+        state: MapRunState::Queued,
+        create_time: clock::now().wall,
+        start_time: None,
+        stop_time: None,
+        item_counts: ItemCounts::default(),
+        batch_counts: BatchCounts::default(),
+        total_known: false,
+        fraction: 0.0,
+        items_per_second: 0.0,
+        limited_by: None,
+        error: None,
+        error_groups: Vec::new(),
+        warnings,
+        redrive_count: 0,
+        result_location: None,
+        outputs: Vec::new(),
+        outputs_truncated: false,
+        source_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_generated_and_a_repeated_request_gets_the_same() {
+        let request = |request_id: &str| v1::CreateMapRunRequest {
+            request_id: request_id.into(),
+            ..v1::CreateMapRunRequest::default()
+        };
+        let id = |text: &str| requested_id(&request(text)).unwrap();
+        assert!(id("").as_str().starts_with("run-"));
+        assert_ne!(id(""), id(""));
+        assert_eq!(id("k"), id("k"));
+        assert_ne!(id("k"), id("l"));
+        assert!(requested_id(&request("ü")).is_err());
+    }
+
+    #[test]
+    fn all_wrong_fields_are_named_at_once() {
+        let request =
+            v1::CreateMapRunRequest { map_run_id: "1".into(), ..v1::CreateMapRunRequest::default() };
+        let Err(ApiError::Invalid(invalid)) = check(&request) else { panic!("it is invalid") };
+        let fields: Vec<_> = invalid.violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["map_run_id", "map_run.spec"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! The first events of a run, as they would be: for `validate_only`.
+
+use std::sync::Arc;
+
+use warifu_dataset::{Batch, Checkpoint, CutRules, Probe, ShardPlan, SpanReader, SpanShard, SpanStep};
+use warifu_model::protocol::SourcePin;
+use warifu_model::spec::MapRunSpec;
+
+use super::source::{dialect, pinned_object};
+use super::{ApiError, Context};
+
+/// Events to show.
+const EVENTS: usize = 3;
+
+/// Bytes of data that are read for them: what does not fit is not shown.
+const MAX_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Bytes of events in an answer.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+impl Context {
+    /// The first events in AWS's shape; none if no item begins in the first bytes that count.
+    pub(super) async fn preview(
+        &self,
+        spec: &MapRunSpec,
+        source: &SourcePin,
+        probe: Probe,
+    ) -> Result<Vec<String>, ApiError> {
+        let data_start = probe.data_start;
+        let begins = spec.item_reader.range.map_or(0, |(first, _)| first);
+        let plan = ShardPlan::whole(data_start, source.size_bytes, self.shard_bytes);
+        // Where items begin after that is known only when what lies before is scanned.
+        if begins > data_start || plan.shard_count() == 0 {
+            return Ok(Vec::new());
+        }
+        let end = source.size_bytes.min(data_start + MAX_BYTES);
+        let bytes =
+            self.objects.read(&pinned_object(source), data_start..end).await.map_err(ApiError::Source)?;
+        let items =
+            spec.item_reader.max_items.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+        let shard = SpanShard { range: plan.range(0), ends_object: plan.ends_object(0), items };
+        let rules = Arc::new(cut_rules(spec, probe, self.limits.max_record_bytes));
+        let at_end = end == source.size_bytes;
+        Ok(first_events(spec, SpanReader::new(rules, shard, start(data_start)), &bytes, data_start, at_end))
+    }
+}
+
+/// How batches of a run are cut.
+pub(super) fn cut_rules(spec: &MapRunSpec, probe: Probe, max_record_bytes: u64) -> CutRules {
+    CutRules {
+        max_items: spec.item_batcher.max_items_per_batch,
+        max_input_bytes: spec.item_batcher.max_input_bytes_per_batch,
+        envelope_bytes: spec.item_batcher.envelope_bytes(),
+        header: probe.header,
+        dialect: dialect(spec),
+        max_record_bytes,
+    }
+}
+
+/// A checkpoint before everything.
+pub(super) fn start(offset: u64) -> Checkpoint {
+    Checkpoint { batch: 0, item: 0, offset, newlines: 0 }
+}
+
+fn first_events(
+    spec: &MapRunSpec,
+    mut reader: SpanReader,
+    bytes: &[u8],
+    base: u64,
+    at_end: bool,
+) -> Vec<String> {
+    let mut events: Vec<String> = Vec::new();
+    while events.len() < EVENTS {
+        let read = usize::try_from(reader.position() - base).unwrap_or(usize::MAX).min(bytes.len());
+        match reader.next_batch(&bytes[read..], at_end) {
+            Ok(SpanStep::Batch(batch)) => events.push(event(spec, &batch)),
+            // What is wrong with the data is for the run to say: it may lie behind `max_items`.
+            Ok(SpanStep::NeedMore | SpanStep::End) | Err(_) => break,
+        }
+    }
+    let mut room = MAX_EVENT_BYTES;
+    events.retain(|event| {
+        let fits = event.len() <= room;
+        room = room.saturating_sub(event.len());
+        fits
+    });
+    events
+}
+
+/// `{"BatchInput": …, "Items": […]}`, compact, as batches are measured.
+fn event(spec: &MapRunSpec, batch: &Batch) -> String {
+    let mut json = b"{".to_vec();
+    if let Some(input) = &spec.item_batcher.batch_input {
+        json.extend_from_slice(br#""BatchInput":"#);
+        json.extend_from_slice(serde_json::Value::Object(input.clone()).to_string().as_bytes());
+        json.push(b',');
+    }
+    json.extend_from_slice(br#""Items":["#);
+    for (index, item) in batch.items.iter().enumerate() {
+        if index > 0 {
+            json.push(b',');
+        }
+        item.write_json(&mut json);
+    }
+    json.extend_from_slice(b"]}");
+    String::from_utf8_lossy(&json).into_owned()
+}

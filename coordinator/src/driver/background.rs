@@ -1,0 +1,158 @@
+//! What takes time: transactions, reads of the store, manifests. Each ends as something that the term can go on with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use warifu_common::object_store::ObjectStore;
+use warifu_model::MapRunId;
+use warifu_scheduler::{Commit, CommitOutcome, Event, ManifestOrder};
+
+use crate::metrics::Metrics;
+use crate::state_store::{CommitError, StateStore};
+
+/// Questions whether an unknown commit was written; then the term ends.
+const READ_BACK_ATTEMPTS: u32 = 5;
+/// Attempts to read records; then the term ends.
+const LOAD_ATTEMPTS: u32 = 8;
+/// Waits between them: the first, and the longest.
+const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How a task ended.
+pub(super) enum Finished {
+    /// Tell the scheduler.
+    Event(Event),
+    /// The store does not give what the scheduler needs: begin again.
+    GiveUp(&'static str),
+}
+
+/// Writes a transaction. `refusals` in a row before this one make it wait first: the scheduler sends again at once.
+pub(super) async fn commit(
+    store: Arc<dyn StateStore>,
+    metrics: Arc<Metrics>,
+    commit: Commit,
+    refusals: u32,
+) -> Finished {
+    if refusals > 0 {
+        tokio::time::sleep(delay_after(refusals)).await;
+    }
+    let started = Instant::now();
+    let outcome = match store.commit(&commit).await {
+        Ok(()) => CommitOutcome::Done,
+        Err(error) => outcome_of(&*store, &commit, error).await,
+    };
+    metrics.note_commit(outcome, started.elapsed());
+    Finished::Event(Event::CommitFinished { commit: commit.id, outcome })
+}
+
+/// Sorts an error by what it obliges to, reading back what is unknown.
+async fn outcome_of(store: &dyn StateStore, commit: &Commit, error: CommitError) -> CommitOutcome {
+    let commit_id = commit.id.0;
+    let text = crate::error_chain(&error);
+    match error {
+        CommitError::Deposed { .. } => {
+            tracing::warn!(commit_id, error = text, "deposed, nothing was written");
+            CommitOutcome::Deposed
+        }
+        CommitError::Refused { .. } => {
+            tracing::warn!(
+                commit_id,
+                error = text,
+                "the state store refused a transaction, it is sent again"
+            );
+            CommitOutcome::Refused
+        }
+        CommitError::Unknown { .. } => {
+            tracing::warn!(commit_id, error = text, "the outcome of a transaction is unknown, reading back");
+            read_back(store, commit).await
+        }
+    }
+}
+
+async fn read_back(store: &dyn StateStore, commit: &Commit) -> CommitOutcome {
+    for attempt in 1..=READ_BACK_ATTEMPTS {
+        match store.read_back(commit.term, commit.id).await {
+            Ok(true) => return CommitOutcome::Done,
+            Ok(false) => return CommitOutcome::Refused,
+            Err(error) => {
+                let error = crate::error_chain(&error);
+                tracing::warn!(commit_id = commit.id.0, attempt, error, "reading back failed");
+            }
+        }
+        tokio::time::sleep(delay_after(attempt)).await;
+    }
+    CommitOutcome::Unknown
+}
+
+/// Reads all shard records of a run.
+pub(super) async fn load_shards(store: Arc<dyn StateStore>, map_run: MapRunId) -> Finished {
+    for attempt in 1..=LOAD_ATTEMPTS {
+        match store.load_shards(&map_run).await {
+            Ok(shards) => return Finished::Event(Event::ShardsLoaded { map_run, shards }),
+            Err(error) => {
+                let error = crate::error_chain(&error);
+                tracing::warn!(%map_run, attempt, error, "reading the shards of a map run failed");
+            }
+        }
+        tokio::time::sleep(delay_after(attempt)).await;
+    }
+    Finished::GiveUp("the state store does not give the shards of a map run")
+}
+
+/// Writes a run's manifest and what belongs to it.
+pub(super) async fn write_manifest(objects: Arc<dyn ObjectStore>, order: ManifestOrder) -> Finished {
+    let result = crate::manifest::write(&*objects, &order).await;
+    if let Err(fault) = &result {
+        let map_run = &order.map_run;
+        tracing::error!(%map_run, error = fault.error, cause = fault.cause, "the results cannot be written");
+    }
+    Finished::Event(Event::ManifestWritten { map_run: order.map_run, redrive: order.redrive, result })
+}
+
+fn delay_after(failures: u32) -> Duration {
+    RETRY_DELAY.0.saturating_mul(1 << (failures - 1).min(10)).min(RETRY_DELAY.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_model::LeaderTerm;
+    use warifu_scheduler::CommitId;
+
+    use super::*;
+    use crate::state_store::MemoryStore;
+    use crate::state_store::memory::InjectedOutcome;
+
+    async fn outcome_with(injected: InjectedOutcome) -> CommitOutcome {
+        let store = Arc::new(MemoryStore::new());
+        let (term, _) = store.lead().await.unwrap();
+        store.inject([injected]);
+        let transaction = Commit { id: CommitId(1), term, records: Vec::new() };
+        match commit(store, Arc::default(), transaction, 0).await {
+            Finished::Event(Event::CommitFinished { commit: CommitId(1), outcome }) => outcome,
+            Finished::Event(_) | Finished::GiveUp(_) => panic!("another end"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_way_in_which_a_transaction_can_end_is_told_for_what_it_is() {
+        for (injected, expected) in [
+            (InjectedOutcome::Done, CommitOutcome::Done),
+            (InjectedOutcome::Deposed, CommitOutcome::Deposed),
+            (InjectedOutcome::Refused, CommitOutcome::Refused),
+            (InjectedOutcome::UnknownWritten, CommitOutcome::Done),
+            (InjectedOutcome::UnknownNotWritten, CommitOutcome::Refused),
+            (InjectedOutcome::UnknownTwice, CommitOutcome::Refused),
+        ] {
+            assert_eq!(outcome_with(injected).await, expected, "{injected:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_read_back_stays_unknown() {
+        let store = MemoryStore::new();
+        let (old, _) = store.lead().await.unwrap();
+        assert_ne!(store.lead().await.unwrap().0, LeaderTerm(1));
+        let transaction = Commit { id: CommitId(1), term: old, records: Vec::new() };
+        assert_eq!(read_back(&store, &transaction).await, CommitOutcome::Unknown);
+    }
+}

@@ -1,0 +1,55 @@
+//! The HTTP side: liveness, readiness and metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::DriverHandle;
+use crate::metrics::Metrics;
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Clone)]
+struct Context {
+    driver: DriverHandle,
+    metrics: Arc<Metrics>,
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    driver: DriverHandle,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render_metrics))
+        .with_state(Context { driver, metrics });
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// The process lives. Whether it can do its work is another question: restarting it would not help the store.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(context): State<Context>) -> impl IntoResponse {
+    let leading = *context.driver.leading().borrow();
+    match leading {
+        Some(term) => (StatusCode::OK, format!("leading in term {term}\n")),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "not leading\n".to_owned()),
+    }
+}
+
+async fn render_metrics(State(context): State<Context>) -> impl IntoResponse {
+    let cluster = context.driver.query(|scheduler| scheduler.cluster()).await.ok();
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(cluster.as_ref()))
+}

@@ -1,0 +1,152 @@
+use std::collections::BTreeMap;
+
+use warifu_common::object_store::LocalFiles;
+use warifu_model::{MapRunId, RunError, WallTime};
+use warifu_scheduler::{AbortedItems, PendingItems};
+
+use super::*;
+
+fn part(name: &str, size_bytes: u64) -> PartRef {
+    PartRef { name: name.into(), size_bytes, item_count: 1 }
+}
+
+fn order(bucket: &str) -> ManifestOrder {
+    let item_counts =
+        ItemCounts { total: 10, pending: 4, succeeded: 3, failed: 1, aborted: 2, ..Default::default() };
+    ManifestOrder {
+        map_run: MapRunId::new("run-1").unwrap(),
+        redrive: 0,
+        bucket: bucket.into(),
+        prefix: "results/run-1/".into(),
+        state: MapRunState::Failed,
+        error: Some(RunError {
+            error: "States.ExceedToleratedFailureThreshold".into(),
+            cause: "too many".into(),
+        }),
+        succeeded: vec![part("SUCCEEDED_1-9-1.jsonl", 30), part("SUCCEEDED_1-2-1.jsonl", 20)],
+        failed: vec![part("FAILED_1-2-1.jsonl", 7)],
+        pending: vec![PendingItems { first_index: 6, last_index: 9, byte_offset: 60, byte_length: 40 }],
+        aborted: vec![AbortedItems {
+            batch_number: 2,
+            indexes: vec![4, 5],
+            attempts: 1,
+            byte_offset: 40,
+            byte_length: 20,
+        }],
+        summary: Summary {
+            item_counts,
+            batch_counts: ItemCounts::default(),
+            errors: BTreeMap::from([
+                ((FailureKind::System, "Http.503".to_owned()), 1),
+                ((FailureKind::Business, "Bad".to_owned()), 3),
+            ]),
+            error_groups: Vec::new(),
+            create_time: WallTime(1_000),
+            stop_time: WallTime(3_500),
+        },
+        source: ("input".into(), "users.csv".into()),
+        unscanned_from: Some((100, 250)),
+    }
+}
+
+struct Bucket {
+    _directory: tempfile::TempDir,
+    name: String,
+    objects: LocalFiles,
+}
+
+impl Bucket {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let name = format!("file://{}", directory.path().display());
+        Self { _directory: directory, name, objects: LocalFiles::new() }
+    }
+
+    async fn text(&self, key: &str) -> String {
+        let location = ObjectLocation::new(&self.name, key);
+        String::from_utf8(self.objects.get(&location, 1 << 20).await.unwrap().to_vec()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_manifest_names_what_counts_and_sums_it_up() {
+    let bucket = Bucket::new();
+    let location = write(&bucket.objects, &order(&bucket.name)).await.unwrap();
+    assert_eq!(location.manifest_key, "results/run-1/manifest.json");
+
+    let manifest: Value = serde_json::from_str(&bucket.text(&location.manifest_key).await).unwrap();
+    assert_eq!(manifest["DestinationBucket"], bucket.name.as_str());
+    assert_eq!(manifest["MapRunArn"], "arn:aws:states:::mapRun:mapRuns/run-1");
+    let files = &manifest["ResultFiles"];
+    let keys = |kind: &str| -> Vec<String> {
+        let entries = files[kind].as_array().unwrap();
+        entries.iter().map(|entry| entry["Key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        keys("SUCCEEDED"),
+        ["results/run-1/SUCCEEDED_1-2-1.jsonl", "results/run-1/SUCCEEDED_1-9-1.jsonl"]
+    );
+    assert_eq!(keys("FAILED"), ["results/run-1/FAILED_1-2-1.jsonl", "results/run-1/FAILED_ABORTED_0.jsonl"]);
+    assert_eq!(keys("PENDING"), ["results/run-1/PENDING_0.jsonl"]);
+    assert_eq!(files["FAILED"][1]["Size"], bucket.text("results/run-1/FAILED_ABORTED_0.jsonl").await.len());
+    let summary = &manifest["Summary"];
+    assert_eq!(summary["Items"]["Aborted"], 2);
+    assert_eq!(summary["ErrorRate"], 0.1);
+    assert_eq!(summary["DurationSeconds"], 2.5);
+    assert_eq!(summary["Errors"][0], json!({"Error": "Bad", "Kind": "BUSINESS", "Count": 3}));
+}
+
+#[tokio::test]
+async fn what_never_started_and_what_was_aborted_have_a_line_each() {
+    let bucket = Bucket::new();
+    write(&bucket.objects, &order(&bucket.name)).await.unwrap();
+    assert_eq!(
+        bucket.text("results/run-1/PENDING_0.jsonl").await,
+        concat!(
+            r#"{"firstIndex":6,"lastIndex":9,"key":"users.csv","byteOffset":60,"byteLength":40}"#,
+            "\n",
+            r#"{"firstIndex":null,"lastIndex":null,"key":"users.csv","byteOffset":100,"byteLength":150}"#,
+            "\n"
+        )
+    );
+    let aborted = bucket.text("results/run-1/FAILED_ABORTED_0.jsonl").await;
+    let first = r#"{"index":4,"batch":2,"status":"ABORTED","attempts":1,"error":"Warifu.Aborted","cause":"#;
+    assert!(aborted.starts_with(first), "{aborted}");
+    assert!(aborted.contains(r#""kind":"SYSTEM","source":{"byteOffset":40,"byteLength":20}}"#), "{aborted}");
+    assert_eq!(aborted.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn writing_again_writes_the_same_bytes() {
+    let bucket = Bucket::new();
+    let mut again = order(&bucket.name);
+    write(&bucket.objects, &again).await.unwrap();
+    let first = bucket.text("results/run-1/manifest.json").await;
+    again.succeeded.reverse();
+    write(&bucket.objects, &again).await.unwrap();
+    assert_eq!(bucket.text("results/run-1/manifest.json").await, first);
+}
+
+#[tokio::test]
+async fn a_redrive_keeps_the_earlier_manifest_even_when_it_writes_twice() {
+    let bucket = Bucket::new();
+    write(&bucket.objects, &order(&bucket.name)).await.unwrap();
+    let first = bucket.text("results/run-1/manifest.json").await;
+    let redriven =
+        ManifestOrder { redrive: 1, state: MapRunState::Succeeded, error: None, ..order(&bucket.name) };
+    for _ in 0..2 {
+        write(&bucket.objects, &redriven).await.unwrap();
+        assert_eq!(bucket.text("results/run-1/Redrive-1/manifest.json").await, first);
+        assert_ne!(bucket.text("results/run-1/manifest.json").await, first);
+    }
+    assert!(!bucket.text("results/run-1/PENDING_0.jsonl").await.is_empty(), "the earlier files stay");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_cannot_be_written_to_fails_the_run() {
+    let bucket = Bucket::new();
+    let order = ManifestOrder { prefix: "../outside/".into(), ..order(&bucket.name) };
+    let fault = write(&bucket.objects, &order).await.unwrap_err();
+    assert_eq!(fault.error, "States.ResultWriterFailed");
+    assert!(fault.cause.contains("cannot be written"), "{}", fault.cause);
+}

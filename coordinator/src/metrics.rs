@@ -1,0 +1,210 @@
+//! Counters and gauges, and their text for Prometheus.
+//!
+//! Labels come from bounded sets: no ids, no error texts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use warifu_model::{ClusterView, ItemCounts, MapRunId, MapRunState, MapRunView};
+use warifu_scheduler::CommitOutcome;
+
+/// What is counted over the life of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    /// Transactions by [`OUTCOME_LABELS`].
+    commits: [AtomicU64; 4],
+    commit_micros: AtomicU64,
+    map_runs: Mutex<MapRuns>,
+}
+
+const OUTCOME_LABELS: [&str; 4] = ["done", "deposed", "refused", "unknown"];
+const STATE_LABELS: [&str; 6] = ["queued", "running", "stopping", "succeeded", "failed", "aborted"];
+
+#[derive(Debug, Default)]
+struct MapRuns {
+    seen: BTreeMap<MapRunId, Seen>,
+    counted: Outcomes,
+}
+
+/// A run as it was when it was looked at last.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    state: MapRunState,
+    outcomes: Outcomes,
+}
+
+/// Decided items by outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Outcomes {
+    succeeded: u64,
+    failed: u64,
+    timed_out: u64,
+    aborted: u64,
+}
+
+impl Outcomes {
+    fn of(counts: &ItemCounts) -> Self {
+        Self {
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            timed_out: counts.timed_out,
+            aborted: counts.aborted,
+        }
+    }
+
+    /// Adds what grew from `before` to `now`. A redrive takes failures back; counters never fall.
+    fn add_growth(&mut self, before: Outcomes, now: Outcomes) {
+        self.succeeded += now.succeeded.saturating_sub(before.succeeded);
+        self.failed += now.failed.saturating_sub(before.failed);
+        self.timed_out += now.timed_out.saturating_sub(before.timed_out);
+        self.aborted += now.aborted.saturating_sub(before.aborted);
+    }
+}
+
+impl Metrics {
+    pub(crate) fn note_commit(&self, outcome: CommitOutcome, took: Duration) {
+        let index = match outcome {
+            CommitOutcome::Done => 0,
+            CommitOutcome::Deposed => 1,
+            CommitOutcome::Refused => 2,
+            CommitOutcome::Unknown => 3,
+        };
+        self.commits[index].fetch_add(1, Ordering::Relaxed);
+        self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Takes a run as it is now for where counting begins, unless it was seen before: what earlier processes counted is not
+    /// this one's.
+    pub(crate) fn note_recovered(&self, view: &MapRunView) {
+        let seen = Seen { state: view.state, outcomes: Outcomes::of(&view.item_counts) };
+        self.map_runs().seen.entry(view.id.clone()).or_insert(seen);
+    }
+
+    pub(crate) fn note_map_run(&self, view: &MapRunView) {
+        let outcomes = Outcomes::of(&view.item_counts);
+        let mut map_runs = self.map_runs();
+        let before = map_runs.seen.insert(view.id.clone(), Seen { state: view.state, outcomes });
+        map_runs.counted.add_growth(before.map_or_else(Outcomes::default, |seen| seen.outcomes), outcomes);
+    }
+
+    pub(crate) fn forget_map_run(&self, map_run: &MapRunId) {
+        self.map_runs().seen.remove(map_run);
+    }
+
+    /// The text that Prometheus reads. `cluster`: absent while nobody leads.
+    pub(crate) fn render(&self, cluster: Option<&ClusterView>) -> String {
+        let mut text = Text::default();
+        self.render_map_runs(&mut text);
+        self.render_commits(&mut text);
+        text.family("warifu_leading", "gauge", "Whether this process leads.");
+        text.sample("", u64::from(cluster.is_some()));
+        if let Some(cluster) = cluster {
+            text.family("warifu_workers", "gauge", "Workers with a live session.");
+            text.sample("", u64::from(cluster.worker_count));
+            text.family("warifu_slots", "gauge", "Slots of workers with a live session.");
+            text.sample("", u64::from(cluster.slot_count));
+            text.family("warifu_held_slots", "gauge", "Slots that workers hold.");
+            text.sample("", u64::from(cluster.held_slot_count));
+        }
+        text.0
+    }
+
+    fn render_map_runs(&self, text: &mut Text) {
+        let map_runs = self.map_runs();
+        let mut by_state = [0_u64; STATE_LABELS.len()];
+        for seen in map_runs.seen.values() {
+            by_state[state_index(seen.state)] += 1;
+        }
+        text.family("warifu_map_runs", "gauge", "Map runs by state.");
+        for (label, count) in STATE_LABELS.iter().zip(by_state) {
+            text.sample(&format!("{{state=\"{label}\"}}"), count);
+        }
+        let counted = map_runs.counted;
+        text.family("warifu_items_total", "counter", "Items decided since the process started, by outcome.");
+        for (label, count) in [
+            ("succeeded", counted.succeeded),
+            ("failed", counted.failed),
+            ("timed_out", counted.timed_out),
+            ("aborted", counted.aborted),
+        ] {
+            text.sample(&format!("{{outcome=\"{label}\"}}"), count);
+        }
+    }
+
+    fn render_commits(&self, text: &mut Text) {
+        text.family("warifu_commits_total", "counter", "Transactions on the state store, by outcome.");
+        for (label, count) in OUTCOME_LABELS.iter().zip(&self.commits) {
+            text.sample(&format!("{{outcome=\"{label}\"}}"), count.load(Ordering::Relaxed));
+        }
+        let seconds = self.commit_micros.load(Ordering::Relaxed) as f64 / 1e6;
+        text.family("warifu_commit_seconds_total", "counter", "Time that transactions took, summed.");
+        text.sample("", seconds);
+    }
+
+    fn map_runs(&self) -> MutexGuard<'_, MapRuns> {
+        self.map_runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn state_index(state: MapRunState) -> usize {
+    match state {
+        MapRunState::Queued => 0,
+        MapRunState::Running => 1,
+        MapRunState::Stopping => 2,
+        MapRunState::Succeeded => 3,
+        MapRunState::Failed => 4,
+        MapRunState::Aborted => 5,
+    }
+}
+
+/// Prometheus' text format, version 0.0.4.
+#[derive(Default)]
+struct Text(String, &'static str);
+
+impl Text {
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.1 = name;
+        // Writing into a string cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, labels: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{}{labels} {value}", self.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_grow_by_what_is_decided_and_never_fall() {
+        let mut counted = Outcomes::default();
+        let first = Outcomes { failed: 3, succeeded: 1, ..Outcomes::default() };
+        let redriven = Outcomes { succeeded: 2, ..Outcomes::default() };
+        counted.add_growth(Outcomes::default(), first);
+        counted.add_growth(first, redriven);
+        assert_eq!(counted, Outcomes { failed: 3, succeeded: 2, ..Outcomes::default() });
+    }
+
+    #[test]
+    fn the_text_is_what_prometheus_reads() {
+        let metrics = Metrics::default();
+        metrics.note_commit(CommitOutcome::Done, Duration::from_millis(1_500));
+        metrics.note_commit(CommitOutcome::Refused, Duration::from_millis(500));
+        let text = metrics.render(None);
+        for line in [
+            "# TYPE warifu_commits_total counter",
+            "warifu_commits_total{outcome=\"done\"} 1",
+            "warifu_commit_seconds_total 2",
+            "warifu_map_runs{state=\"running\"} 0",
+            "warifu_leading 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains("warifu_workers"));
+    }
+}

@@ -1,0 +1,152 @@
+//! `WorkerService`: workers' streams, as events and messages. The protocol itself is the scheduler's.
+//!
+//! The end of a stream is not the end of its worker: a connection that died reads as a clean end here. What a stream's end
+//! means, only the scheduler decides.
+//!
+//! **Invariant:** the call returns its stream at once; everything else happens in a task of the session's own. Nothing waits for
+//! a worker that does not read: its queue fills, and the driver ends the stream.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
+use warifu_common::wire::v1;
+use warifu_common::wire::v1::worker_service_server::WorkerService;
+use warifu_model::protocol::WorkerMessage;
+use warifu_scheduler::StreamId;
+
+use crate::api::ApiError;
+use crate::driver::{DriverHandle, StreamOutlet};
+
+/// Messages that may wait for a worker to read. A grant is the largest, far below 64 KiB.
+const QUEUED_MESSAGES: usize = 256;
+
+/// How long a new stream may take to say Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams that are open at once: four for each of the 5,000 workers would be a storm of reconnects.
+const MAX_STREAMS: usize = 20_000;
+
+/// The service; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    driver: DriverHandle,
+    shutdown: CancellationToken,
+    room: std::sync::Arc<tokio::sync::Semaphore>,
+}
+
+impl Sessions {
+    pub(crate) fn new(driver: DriverHandle, shutdown: CancellationToken) -> Self {
+        Self { driver, shutdown, room: std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_STREAMS)) }
+    }
+}
+
+type Messages = Pin<Box<dyn Stream<Item = Result<v1::ConnectResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl WorkerService for Sessions {
+    type ConnectStream = Messages;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<v1::ConnectRequest>>,
+    ) -> Result<Response<Messages>, Status> {
+        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+            return Err(ApiError::Overloaded.into());
+        };
+        let (queue, queued) = mpsc::channel(QUEUED_MESSAGES);
+        let (refusal, refused) = mpsc::channel(1);
+        let aborted = self.shutdown.child_token();
+        let session = Session {
+            incoming: request.into_inner(),
+            deaf: aborted.child_token(),
+            aborted: aborted.clone(),
+            driver: self.driver.clone(),
+        };
+        tokio::spawn(
+            async move {
+                if let Err(status) = session.run(queue).await {
+                    // The stream may be gone already.
+                    let _ = refusal.try_send(Err(status));
+                }
+                drop(permit);
+            }
+            .in_current_span(),
+        );
+        let messages = ReceiverStream::new(queued).map(|message| Ok(v1::ConnectResponse::from(&message)));
+        // Why the stream ends comes last, after everything that was sent.
+        let stream = messages.take_until(aborted.cancelled_owned()).chain(ReceiverStream::new(refused));
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// The reading side of a stream.
+struct Session {
+    incoming: Streaming<v1::ConnectRequest>,
+    deaf: CancellationToken,
+    aborted: CancellationToken,
+    driver: DriverHandle,
+}
+
+impl Session {
+    /// Reads until the stream ends, from either side. An error is the status that the worker is told.
+    async fn run(
+        mut self,
+        queue: mpsc::Sender<warifu_model::protocol::CoordinatorMessage>,
+    ) -> Result<(), Status> {
+        let hello = timeout(HELLO_TIMEOUT, self.next()).await;
+        let hello =
+            hello.map_err(|_| Status::deadline_exceeded("the first message, Hello, did not come"))??;
+        let Some(hello) = hello else { return Ok(()) };
+        if !matches!(hello, WorkerMessage::Hello(_)) {
+            return Err(ApiError::InvalidMessage("the first message must be Hello".into()).into());
+        }
+        let outlet = StreamOutlet { queue, deaf: self.deaf.clone(), aborted: self.aborted.clone() };
+        let stream = self.driver.open_stream(outlet).await.map_err(ApiError::from)?;
+        let end = self.pass_on(stream, hello).await;
+        self.driver.close_stream(stream).await;
+        if self.aborted.is_cancelled() {
+            // The process stops or does not lead, or the worker does not read: it should come again.
+            return Err(ApiError::NotReady.into());
+        }
+        end
+    }
+
+    async fn pass_on(&mut self, stream: StreamId, hello: WorkerMessage) -> Result<(), Status> {
+        let mut message = hello;
+        loop {
+            self.driver.receive(stream, message).await.map_err(ApiError::from)?;
+            match self.next().await? {
+                Some(next) => message = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The next message; `None` at the stream's end, whoever ended it.
+    async fn next(&mut self) -> Result<Option<WorkerMessage>, Status> {
+        // Dropping the read loses nothing: the stream is not read again.
+        let message = tokio::select! {
+            message = self.incoming.message() => message,
+            () = self.deaf.cancelled() => return Ok(None),
+        };
+        match message {
+            Ok(None) => Ok(None),
+            Ok(Some(message)) => match WorkerMessage::try_from(message) {
+                Ok(message) => Ok(Some(message)),
+                Err(invalid) => Err(ApiError::InvalidMessage(invalid.to_string()).into()),
+            },
+            // The connection failed, which says as little about the worker as a clean end does.
+            Err(status) => {
+                tracing::debug!(error = status.message(), "a worker's stream broke");
+                Ok(None)
+            }
+        }
+    }
+}

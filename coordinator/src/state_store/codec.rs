@@ -1,0 +1,201 @@
+//! Records as bytes: a version byte, then postcard.
+//!
+//! A version is never changed, only followed by the next one: what an older process wrote stays readable, and what a newer
+//! one wrote is refused with the version's number. The golden bytes in the tests fail when a stored type changes its form
+//! unnoticed.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use warifu_model::protocol::SourcePin;
+use warifu_model::{ItemFailure, WallTime};
+use warifu_scheduler::record::{PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord};
+
+use super::StoreError;
+
+/// A record that the store keeps.
+pub(super) trait Stored: Sized {
+    /// What it is called in errors.
+    const KIND: &'static str;
+    /// The version that is written.
+    const VERSION: u8;
+
+    fn body(&self) -> Result<Vec<u8>, BoxError>;
+    fn from_body(body: &[u8]) -> Result<Self, BoxError>;
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The bytes of a record.
+pub(super) fn encode<T: Stored>(key: &str, record: &T) -> Result<Vec<u8>, StoreError> {
+    let body = record.body().map_err(|source| undecodable::<T>(key, source))?;
+    let mut bytes = Vec::with_capacity(body.len() + 1);
+    bytes.push(T::VERSION);
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+/// The record that lies under `key`.
+pub(super) fn decode<T: Stored>(key: &str, bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        None => Err(undecodable::<T>(key, "it is empty".into())),
+        Some((version, body)) if *version == T::VERSION => {
+            T::from_body(body).map_err(|source| undecodable::<T>(key, source))
+        }
+        Some((version, _)) => {
+            let reason = format!("it has version {version}, this process knows {} only", T::VERSION);
+            Err(undecodable::<T>(key, reason.into()))
+        }
+    }
+}
+
+fn undecodable<T: Stored>(key: &str, source: BoxError) -> StoreError {
+    StoreError::Corrupt { key: key.to_owned(), kind: T::KIND, source }
+}
+
+fn to_postcard(value: &impl Serialize) -> Result<Vec<u8>, BoxError> {
+    Ok(postcard::to_stdvec(value)?)
+}
+
+/// Like postcard's own, but bytes that are left over are an error.
+fn from_postcard<T: DeserializeOwned>(body: &[u8]) -> Result<T, BoxError> {
+    match postcard::take_from_bytes(body)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(format!("{} bytes follow its end", rest.len()).into()),
+    }
+}
+
+macro_rules! stored_as_postcard {
+    ($($record:ty, $kind:literal, $version:literal;)*) => {$(
+        impl Stored for $record {
+            const KIND: &'static str = $kind;
+            const VERSION: u8 = $version;
+
+            fn body(&self) -> Result<Vec<u8>, BoxError> {
+                to_postcard(self)
+            }
+
+            fn from_body(body: &[u8]) -> Result<Self, BoxError> {
+                from_postcard(body)
+            }
+        }
+    )*};
+}
+
+stored_as_postcard! {
+    StatusRecord, "status", 1;
+    PlanRecord, "plan", 1;
+    ShardRecord, "shard", 1;
+    RosterRecord, "roster", 1;
+    Vec<ItemFailure>, "failures", 1;
+    Vec<String>, "outputs", 1;
+}
+
+/// A specification holds JSON values, which do not say their type to postcard: it is kept as JSON text within the record.
+#[derive(Serialize, Deserialize)]
+struct StoredSpec {
+    uid: u128,
+    spec_json: String,
+    submitted: Vec<u8>,
+    source: SourcePin,
+    shard_bytes: u64,
+    cut_version: u32,
+    create_time: WallTime,
+    sequence: u64,
+}
+
+impl Stored for SpecRecord {
+    const KIND: &'static str = "spec";
+    const VERSION: u8 = 1;
+
+    fn body(&self) -> Result<Vec<u8>, BoxError> {
+        to_postcard(&StoredSpec {
+            uid: self.uid,
+            spec_json: serde_json::to_string(&self.spec)?,
+            submitted: self.submitted.clone(),
+            source: self.source.clone(),
+            shard_bytes: self.shard_bytes,
+            cut_version: self.cut_version,
+            create_time: self.create_time,
+            sequence: self.sequence,
+        })
+    }
+
+    fn from_body(body: &[u8]) -> Result<Self, BoxError> {
+        let stored: StoredSpec = from_postcard(body)?;
+        Ok(Self {
+            uid: stored.uid,
+            spec: serde_json::from_str(&stored.spec_json)?,
+            submitted: stored.submitted,
+            source: stored.source,
+            shard_bytes: stored.shard_bytes,
+            cut_version: stored.cut_version,
+            create_time: stored.create_time,
+            sequence: stored.sequence,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    /// The bytes that each kind of record has had since its version was first written, a line each.
+    const GOLDEN: &str = include_str!("golden.txt");
+
+    /// One line of [`GOLDEN`], after reading the bytes back.
+    fn line<T: Stored + PartialEq + std::fmt::Debug>(record: &T) -> String {
+        let bytes = encode("k", record).unwrap();
+        assert_eq!(decode::<T>("k", &bytes).unwrap(), *record);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {hex}\n", T::KIND)
+    }
+
+    /// A change here is a change of what older processes have written: it needs a new version that reads the old one.
+    #[test]
+    fn stored_forms_are_what_they_have_always_been() {
+        let forms = [
+            line(&samples::roster()),
+            line(&samples::spec("a")),
+            line(&samples::status()),
+            line(&samples::plan()),
+            line(&samples::shard(3)),
+            line(&samples::failures(0..2)),
+            line(&vec!["{}".to_owned(), "7".to_owned()]),
+        ]
+        .concat();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/state_store/golden.txt");
+            std::fs::write(file, &forms).unwrap();
+        } else {
+            assert_eq!(forms, GOLDEN);
+        }
+    }
+
+    #[test]
+    fn errors_name_key_kind_and_reason() {
+        let bytes = encode("k", &samples::roster()).unwrap();
+        let longer = [&bytes[..], &[0]].concat();
+        let newer = [&[2], &bytes[1..]].concat();
+        for (bytes, reason) in [
+            (&[][..], "it is empty"),
+            (&newer, "it has version 2, this process knows 1 only"),
+            (&longer, "1 bytes follow its end"),
+            (&bytes[..1], "Hit the end of buffer"),
+        ] {
+            let error = decode::<RosterRecord>("roster/w", bytes).unwrap_err();
+            assert_eq!(error.to_string(), "the roster record roster/w cannot be read");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(reason), "{source}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_specification_come_back_exactly() {
+        let mut record = samples::spec("a");
+        let numbers = [0.1, 1.0 / 3.0, 5e-324, 1.7976931348623157e308, 123456.789e-7, 0.30000000000000004];
+        record.spec.input.insert("numbers".into(), numbers.to_vec().into());
+        let bytes = encode("k", &record).unwrap();
+        assert_eq!(decode::<SpecRecord>("k", &bytes).unwrap(), record);
+    }
+}
