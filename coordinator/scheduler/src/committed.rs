@@ -35,6 +35,7 @@ impl Scheduler {
         map_run.outputs.extend(part.outputs);
         map_run.refresh_spec();
         if part.redriven {
+            map_run.leaves_end = false;
             map_run.reopen_shards(now);
         }
         for (number, record) in part.shards {

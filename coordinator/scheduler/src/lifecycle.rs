@@ -48,7 +48,7 @@ impl Scheduler {
     /// `Err(None)`: the same request was granted before.
     fn may_create(&self, create: &CreateMapRun) -> Result<(), Option<Rejection>> {
         if let Some(existing) = self.map_runs.get(&create.id) {
-            let same = existing.record.submitted == create.submitted && !existing.staged.delete;
+            let same = existing.record.submitted == create.submitted && !existing.leaves_end;
             return Err((!same).then(|| Rejection::ExistsAlready(create.id.clone())));
         }
         if self.used_ids.contains(&create.id) {
@@ -283,6 +283,7 @@ impl Scheduler {
         if let Err(rule) = may_redrive(map_run) {
             return effects.reply(request, Err(wrong_state(map_run, rule)));
         }
+        map_run.leaves_end = true;
         map_run.loading = Some(RedriveRequest { request, update });
         effects.push(Effect::LoadShards { map_run: id.clone() });
     }
@@ -301,10 +302,10 @@ impl Scheduler {
         let Some(map_run) = self.map_runs.get_mut(id) else {
             return effects.reply(request, Err(Rejection::NoSuchMapRun(id.clone())));
         };
-        let idle = map_run.loading.is_none() && map_run.staged.redrive.is_none();
-        if !map_run.status.state.is_terminal() || !idle {
+        if !map_run.status.state.is_terminal() || map_run.leaves_end {
             return effects.reply(request, Err(wrong_state(map_run, "only a finished run can be deleted; stop it first")));
         }
+        map_run.leaves_end = true;
         map_run.staged.delete = true;
         map_run.staged.replies.push(request);
         self.touch(now.at, id);
@@ -325,7 +326,7 @@ fn may_redrive(map_run: &MapRun) -> Result<(), &'static str> {
         MapRunState::Succeeded if map_run.status.item_counts.succeeded == map_run.status.item_counts.total => {
             Err("every item succeeded, so there is nothing to redrive")
         }
-        _ if map_run.loading.is_some() || map_run.staged.redrive.is_some() || map_run.staged.delete => {
+        _ if map_run.leaves_end => {
             Err("a redrive or deletion is under way")
         }
         MapRunState::Succeeded | MapRunState::Failed | MapRunState::Aborted => Ok(()),

@@ -70,8 +70,12 @@ impl MapRun {
 fn pending_items(shard: &Shard) -> Vec<PendingItems> {
     let composed = &shard.record.composed;
     let mut started = shard.record.finished.clone();
-    for (batch, open) in shard.record.open.iter().filter(|(_, open)| !open.undecided.is_empty() && open.attempts > 0) {
+    let mut pending = Vec::new();
+    for (batch, open) in shard.record.open.iter().filter(|(_, open)| !open.undecided.is_empty()) {
         insert_finished(&mut started, place_of(*batch, open));
+        if open.attempts == 0 {
+            pending.extend(not_sent_again(composed.first_item, open));
+        }
     }
     let start_byte = composed.checkpoints.first().map_or(composed.range.start, |checkpoint| checkpoint.offset);
     let end = FinishedRange {
@@ -82,7 +86,6 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
         start_byte: composed.range.end,
         end_byte: composed.range.end,
     };
-    let mut pending = Vec::new();
     let (mut item, mut byte) = (0, start_byte);
     for range in started.iter().chain([&end]) {
         if item < range.first_item {
@@ -96,4 +99,15 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
         (item, byte) = (range.end_item, range.end_byte);
     }
     pending
+}
+
+/// Items of a batch that a redrive was to send again and did not: ranges within the batch, its bytes for each.
+fn not_sent_again(first_item: u64, open: &crate::record::OpenBatch) -> impl Iterator<Item = PendingItems> + '_ {
+    let first = first_item + u64::from(open.first_item);
+    open.undecided.ranges().map(move |range| PendingItems {
+        first_index: first + u64::from(range.start),
+        last_index: first + u64::from(range.end) - 1,
+        byte_offset: open.bytes.0,
+        byte_length: open.bytes.1 - open.bytes.0,
+    })
 }

@@ -50,6 +50,8 @@ pub(crate) struct MapRun {
     pub(crate) batch_time: Option<std::time::Duration>,
     /// Shards are wanted for a redrive and on their way.
     pub(crate) loading: Option<RedriveRequest>,
+    /// A redrive or a deletion is under way, from its request until it is durable.
+    pub(crate) leaves_end: bool,
     pub(crate) started_at: Timestamp,
 }
 
@@ -207,6 +209,7 @@ impl MapRun {
             rate: Rate::default(),
             batch_time: None,
             loading: None,
+            leaves_end: false,
             started_at: now,
         }
     }
@@ -269,7 +272,7 @@ impl MapRun {
 
     /// Batches may be leased and shards scanned.
     pub(crate) fn is_running(&self) -> bool {
-        self.status.state == MapRunState::Running && self.finish == Finish::NotYet && !self.staged.delete
+        self.status.state == MapRunState::Running && self.finish == Finish::NotYet
     }
 
     /// Every item that the run will ever have is composed.

@@ -244,7 +244,11 @@ impl Scheduler {
             kept,
             slots_kept,
         };
+        let told_to_drain = worker.draining && !hello.draining;
         effects.send(stream, CoordinatorMessage::Welcome(welcome));
+        if told_to_drain {
+            effects.send(stream, CoordinatorMessage::Drain { within: self.config.drain_timeout });
+        }
         self.set_expiry(now, hello.incarnation);
         self.revoke_stopping(hello.incarnation, effects);
         self.placement_wanted = true;

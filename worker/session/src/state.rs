@@ -113,6 +113,7 @@ pub struct SessionState {
     pub(crate) unacknowledged_bytes: u64,
     pub(crate) faults: BTreeMap<MapRunId, (u32, RunFault)>,
     pub(crate) drain: Drain,
+    last_step: Timestamp,
 }
 
 impl SessionState {
@@ -135,6 +136,7 @@ impl SessionState {
             unacknowledged_bytes: 0,
             faults: BTreeMap::new(),
             drain: Drain::No,
+            last_step: Timestamp(0),
             identity,
             settings,
         }
@@ -142,6 +144,7 @@ impl SessionState {
 
     /// Takes one event, changes the state, and asks for effects. Times must not go back.
     pub fn step(&mut self, now: Timestamp, event: SessionEvent, effects: &mut SessionEffects) {
+        self.last_step = now;
         if self.session.is_some() && now >= self.valid_until {
             self.lapse(now, effects);
         }
@@ -170,7 +173,9 @@ impl SessionState {
         let validity = self.session.map(|_| self.valid_until);
         let flushes = self.leases.values().filter_map(|lease| lease.first_done_at);
         let flush = flushes.min().map(|first| first + self.settings.flush_after);
-        [validity, flush, self.connection_deadline(), self.drain_deadline()].into_iter().flatten().min()
+        // A drain's deadline that has passed was acted upon: only answers are waited for.
+        let drain = self.drain_deadline().filter(|deadline| *deadline > self.last_step);
+        [validity, flush, self.connection_deadline(), drain].into_iter().flatten().min()
     }
 
     /// What follows from any event: heartbeats, reports, batches to begin, slots to give back, the end.
@@ -402,6 +407,11 @@ impl SessionState {
     #[inline(always)]
     pub(crate) fn breaks(&self, _rule: BrokenSessionRule) -> bool {
         false
+    }
+
+    /// True while the session is valid by the worker's own clock.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.session.is_some() && now < self.valid_until
     }
 
     /// Batches whose handlers are to be running now, with their runs: what tests hold against the shell.
