@@ -6,6 +6,11 @@
 pub use warifu_dataset as dataset;
 pub use warifu_model as model;
 
+pub mod error_chain;
 pub mod object_store;
+pub mod status;
 pub mod suggest;
+pub mod telemetry;
+pub mod timing;
+pub mod transport;
 pub mod wire;

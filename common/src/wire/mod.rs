@@ -9,7 +9,7 @@ pub mod lease_stream;
 pub mod spec;
 pub mod time;
 pub mod views;
-mod violation;
+pub(crate) mod violation;
 
 pub use violation::{FieldViolation, InvalidRequest};
 

@@ -1,0 +1,150 @@
+//! How gRPC connections are made: the one place that sets their limits.
+//!
+//! Every setting answers a known way for a connection to hang: a peer that vanished without a word, a message that does
+//! not fit, headers beyond what HTTP/2 stacks take.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::wire::v1::fleet_service_client::FleetServiceClient;
+use crate::wire::v1::fleet_service_server::{FleetService, FleetServiceServer};
+use crate::wire::v1::map_run_service_client::MapRunServiceClient;
+use crate::wire::v1::map_run_service_server::{MapRunService, MapRunServiceServer};
+use crate::wire::v1::worker_service_client::WorkerServiceClient;
+use crate::wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+
+/// Largest message in either direction. tonic limits what it decodes, not what it encodes: set both, so that the sender
+/// sees the error.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Flow control of a connection. It must hold several streams' windows, or one slow reader starves the others.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Flow control of a stream.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Most bytes of headers. Statuses stay far below it; beyond 16 KiB HTTP/2 stacks differ in how they break.
+pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// Streams that one connection may have open: watchers of many runs share a connection, and nothing else needs more.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 128;
+
+/// A peer is asked for a sign of life so often. TCP alone takes a quarter of an hour to notice that it is gone.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// And is gone if it gives none for so long.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A coordinator that does not accept a connection for so long is not reachable.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why an address is no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{address:?} is no endpoint: {reason}")]
+pub struct InvalidEndpoint {
+    /// What was given.
+    pub address: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+/// A coordinator's address, `http://host:port`, with every setting of a client connection.
+pub fn endpoint(address: &str) -> Result<Endpoint, InvalidEndpoint> {
+    let invalid = |reason: String| InvalidEndpoint { address: address.to_owned(), reason };
+    if address.starts_with("https://") {
+        return Err(invalid("TLS is not available in this version; use http://".to_owned()));
+    }
+    if !address.starts_with("http://") {
+        return Err(invalid("write http://host:port".to_owned()));
+    }
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| invalid(error.to_string()))?;
+    if endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(invalid("write http://host:port".to_owned()));
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
+/// A server with every setting of its connections.
+pub fn server() -> Server {
+    Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .tcp_nodelay(true)
+}
+
+/// Serves map runs, within the message limit.
+pub fn map_run_service<S: MapRunService>(service: S) -> MapRunServiceServer<S> {
+    MapRunServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Serves the fleet, within the message limit.
+pub fn fleet_service<S: FleetService>(service: S) -> FleetServiceServer<S> {
+    FleetServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Serves workers, within the message limit.
+pub fn worker_service<S: WorkerService>(service: S) -> WorkerServiceServer<S> {
+    WorkerServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Calls the map run service, within the message limit.
+pub fn map_run_client(channel: Channel) -> MapRunServiceClient<Channel> {
+    MapRunServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Calls the fleet service, within the message limit.
+pub fn fleet_client(channel: Channel) -> FleetServiceClient<Channel> {
+    FleetServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Opens worker sessions, within the message limit.
+///
+/// A call does not resolve until the server's headers arrive: put the Hello into the request stream before awaiting it.
+pub fn worker_client(channel: Channel) -> WorkerServiceClient<Channel> {
+    WorkerServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_before_anything_connects() {
+        assert!(endpoint("http://127.0.0.1:7400").is_ok());
+        for (address, reason) in [
+            ("127.0.0.1:7400", "write http://host:port"),
+            ("https://a:1", "TLS is not available in this version"),
+            ("http://", "http://"),
+            ("http://a b", "http://a b"),
+            ("", "write http://host:port"),
+        ] {
+            let error = endpoint(address).unwrap_err().to_string();
+            assert!(error.contains(reason), "{address}: {error}");
+        }
+    }
+}
