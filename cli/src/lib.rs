@@ -1,1 +1,72 @@
-//! warifu-cli
+//! The `warifu` command: client commands, and coordinator, workers and S3 in one process.
+//!
+//! Owns the command line, what is printed, and the exit status. It deliberately knows nothing of scheduling or of data
+//! formats: in one process, too, it speaks to its coordinator through the public API.
+//!
+//! Start reading at `args` for the commands, at `commands` for what each does, at `all_in_one` for one process.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod all_in_one;
+mod args;
+mod client;
+mod commands;
+mod data_dir;
+mod describe;
+pub mod embedded_s3;
+mod ending;
+mod exit;
+mod follow;
+mod handlers;
+mod interrupts;
+mod local_run;
+mod output;
+mod problem;
+mod progress;
+mod table;
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
+use warifu_common::telemetry::{self, LogFormat};
+
+use args::Cli;
+use exit::Exit;
+
+/// Threads for blocking work in one process: reads of local files and SQLite. Each costs memory of its own.
+const BLOCKING_THREADS: usize = 8;
+
+/// What is logged beside a command's own words: what a person must look at.
+const QUIET_FILTER: &str = "warn";
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let exit = execute(Cli::parse());
+    exit.unwrap_or_else(|error| {
+        let exit = Exit::of_error(&error);
+        if exit != Exit::Succeeded {
+            eprint!("{}", problem::render(&error));
+        }
+        exit
+    })
+    .into()
+}
+
+fn execute(cli: Cli) -> anyhow::Result<Exit> {
+    let filter = if cli.command.is_server() { telemetry::DEFAULT_FILTER } else { QUIET_FILTER };
+    telemetry::set_up(LogFormat::Text, filter)?;
+    runtime(&cli)?.block_on(commands::execute(cli))
+}
+
+/// One thread suffices to ask a coordinator; everything in one process takes them all.
+fn runtime(cli: &Cli) -> anyhow::Result<Runtime> {
+    let mut builder = if cli.command.is_one_process() {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
+    builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build().context("cannot start threads")
+}

@@ -1,0 +1,71 @@
+//! One file per command: its arguments, and what it does.
+
+pub(crate) mod cluster;
+pub(crate) mod completions;
+pub(crate) mod delete;
+pub(crate) mod dev;
+pub(crate) mod drain;
+pub(crate) mod failures;
+pub(crate) mod get;
+mod limits;
+pub(crate) mod list;
+pub(crate) mod quickstart;
+pub(crate) mod redrive;
+pub(crate) mod results;
+pub(crate) mod run;
+pub(crate) mod stop;
+pub(crate) mod submit;
+pub(crate) mod uncordon;
+pub(crate) mod update;
+pub(crate) mod wait;
+pub(crate) mod watch;
+pub(crate) mod workers;
+
+use crate::args::{Cli, Command, Format};
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::problem::Problem;
+
+impl Command {
+    /// Whether the command starts coordinator and workers in this process.
+    pub(crate) fn is_one_process(&self) -> bool {
+        matches!(self, Command::Quickstart(_) | Command::Run(_) | Command::Dev(_))
+    }
+
+    /// Whether the command serves others until it is told to end.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Command::Dev(_))
+    }
+}
+
+/// Carries out the command.
+pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
+    let Cli { global, command } = cli;
+    if global.format == Format::Csv && !matches!(command, Command::Failures(_)) {
+        return Err(Problem::new("-o csv is only for `warifu failures`")
+            .advise("use table, json or yaml")
+            .into());
+    }
+    let output = Output::new(global.format);
+    match command {
+        Command::Quickstart(args) => quickstart::quickstart(args, &output).await,
+        Command::Run(args) => run::run(*args, &output).await,
+        Command::Dev(args) => dev::dev(args, &output).await,
+        Command::Submit(args) => submit::submit(args, &global, &output).await,
+        Command::List(args) => list::list(args, &global, &output).await,
+        Command::Get(args) => get::get(args, &global, &output).await,
+        Command::Watch(args) => watch::watch(args, &global, &output).await,
+        Command::Wait(args) => wait::wait(args, &global, &output).await,
+        Command::Stop(args) => stop::stop(args, &global, &output).await,
+        Command::Update(args) => update::update(args, &global, &output).await,
+        Command::Redrive(args) => redrive::redrive(args, &global, &output).await,
+        Command::Delete(args) => delete::delete(args, &global).await,
+        Command::Failures(args) => failures::failures(args, &global, &output).await,
+        Command::Results(args) => results::results(args, &global, &output).await,
+        Command::Workers => workers::workers(&global, &output).await,
+        Command::Drain(args) => drain::drain(args, &global, &output).await,
+        Command::Uncordon(args) => uncordon::uncordon(args, &global, &output).await,
+        Command::Cluster => cluster::cluster(&global, &output).await,
+        Command::Completions(args) => completions::completions(args, &output),
+    }
+}

@@ -1,0 +1,135 @@
+//! `warifu results`: the files that a run's manifest names, listed or downloaded.
+
+mod manifest;
+mod sorted;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use warifu_common::object_store::{ObjectLocation, ObjectStore, ObjectStores};
+use warifu_common::wire::v1::MapRun;
+
+use crate::all_in_one::object_stores;
+use crate::args::{GlobalArgs, parse_map_run_name};
+use crate::client::Client;
+use crate::commands::get;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::problem::Problem;
+use crate::table::Table;
+use crate::text;
+use manifest::Manifest;
+
+/// The largest manifest that is read.
+const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of one read while downloading.
+const DOWNLOAD_STEP: u64 = 16 * 1024 * 1024;
+/// What `--sorted` writes.
+const SORTED_FILE: &str = "sorted.jsonl";
+
+/// Arguments of `results`.
+#[derive(Debug, Args)]
+pub(crate) struct ResultsArgs {
+    /// The run: ID or mapRuns/ID
+    #[arg(value_name = "ID", value_parser = parse_map_run_name)]
+    name: String,
+    /// Download the manifest and its files into this directory
+    #[arg(long, value_name = "DIR")]
+    download: Option<PathBuf>,
+    /// Also write all lines in the order of the items, into sorted.jsonl
+    #[arg(long, requires = "download")]
+    sorted: bool,
+}
+
+/// Lists or downloads results.
+pub(crate) async fn results(args: ResultsArgs, global: &GlobalArgs, output: &Output) -> anyhow::Result<Exit> {
+    let client = Client::connect(global).await?;
+    let run = get::fetch(&client, &args.name).await?;
+    let location = manifest_location(&run)?;
+    let objects = object_stores(None).await;
+    let manifest = read_manifest(&objects, &location).await?;
+    if let Some(directory) = &args.download {
+        download(&objects, &manifest, directory).await?;
+        if args.sorted {
+            let files: Vec<PathBuf> = manifest.files().map(|file| directory.join(file.file_name())).collect();
+            sorted::write(&files, &directory.join(SORTED_FILE))?;
+        }
+        eprintln!(
+            "{} and manifest.json are in {}",
+            text::counted(manifest.files().count() as u64, "file"),
+            directory.display()
+        );
+    }
+    output.value(|| manifest.as_json(&location), || table(&manifest, &location))?;
+    Ok(Exit::Succeeded)
+}
+
+fn manifest_location(run: &MapRun) -> anyhow::Result<ObjectLocation> {
+    if let Some(location) = &run.result_location {
+        return Ok(ObjectLocation::new(&location.bucket, &location.manifest_key));
+    }
+    let has_writer = run.spec.as_ref().is_some_and(|spec| spec.result_writer.is_some());
+    let id = text::id_of(&run.name);
+    let problem = if has_writer {
+        Problem::new(format!("{} has no manifest yet: it is {}", run.name, run.state().as_str_name()))
+            .advise(format!("`warifu wait {id}` waits for its end"))
+    } else {
+        Problem::new(format!("{} has no result writer", run.name))
+            .advise(format!("`warifu get {id} -o json` shows the outputs that are kept with the run"))
+    };
+    Err(problem.into())
+}
+
+async fn read_manifest(objects: &ObjectStores, location: &ObjectLocation) -> anyhow::Result<Manifest> {
+    let bytes = objects.get(location, MAX_MANIFEST_BYTES).await.with_context(|| {
+        Problem::new(format!("cannot read the manifest {location}"))
+            .advise("results are read from object storage directly: set AWS_ENDPOINT_URL and credentials as for the workers")
+    })?;
+    Manifest::parse(bytes).with_context(|| format!("{location} is no manifest"))
+}
+
+async fn download(objects: &ObjectStores, manifest: &Manifest, directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    for file in manifest.files() {
+        let location = ObjectLocation::new(manifest.bucket(), &file.key);
+        download_file(objects, &location, &directory.join(file.file_name()), file.size).await?;
+    }
+    let path = directory.join("manifest.json");
+    std::fs::write(&path, manifest.bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+async fn download_file(
+    objects: &ObjectStores,
+    location: &ObjectLocation,
+    path: &Path,
+    expected_bytes: u64,
+) -> anyhow::Result<()> {
+    let object = objects.pin(location, None, None).await?;
+    if object.size != expected_bytes {
+        let what = format!("{location} has {} bytes, but the manifest says {expected_bytes}", object.size);
+        return Err(Problem::new(what)
+            .advise("it was changed after the run; what it holds cannot be trusted")
+            .into());
+    }
+    let unwritable = || format!("cannot write {}", path.display());
+    let mut file = std::fs::File::create(path).with_context(unwritable)?;
+    let mut position = 0;
+    while position < object.size {
+        let end = object.size.min(position + DOWNLOAD_STEP);
+        let bytes = objects.read(&object, position..end).await?;
+        file.write_all(&bytes).with_context(unwritable)?;
+        position = end;
+    }
+    Ok(())
+}
+
+fn table(manifest: &Manifest, location: &ObjectLocation) -> String {
+    let mut table = Table::new(["STATUS", "SIZE", "FILE"]);
+    for file in manifest.files() {
+        let place = ObjectLocation::new(manifest.bucket(), &file.key).to_string();
+        table.row([file.status.clone(), text::size(file.size), place]);
+    }
+    format!("{}manifest  {location}\n", table.render())
+}

@@ -1,0 +1,287 @@
+//! A map run in words: what `get` shows, and the summary at the end of `run`, `watch` and `wait`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use warifu_common::wire::v1::{Counts, ErrorGroup, ItemReader, MapRun, ResultLocation, limited_by, map_run};
+
+use crate::{progress, text};
+
+/// Characters of a sample's message that are shown.
+const MESSAGE_LIMIT: usize = 200;
+
+/// Everything about a run that a person may want to know, a line per fact.
+pub(crate) fn full(run: &MapRun) -> String {
+    let mut facts = Facts::default();
+    facts.add("Name", &run.name);
+    facts.add("State", run.state().as_str_name());
+    facts.add("Error", &error_text(run));
+    facts.add("Handler", &handler(run));
+    facts.add("Source", &source(run));
+    facts.add("Created", &text::moment(run.create_time.as_ref()));
+    facts.add("Started", &text::moment(run.start_time.as_ref()));
+    facts.add("Stopped", &stopped(run));
+    facts.add("Items", &counts(run.item_counts.unwrap_or_default(), "item"));
+    facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
+    facts.add("Progress", &progress::progress_line(run));
+    facts.add("Limited by", limit_advice(run));
+    facts.add("Redrives", &redrives(run));
+    facts.add("Results", &results_text(run));
+    for warning in &run.warnings {
+        facts.add("Warning", &format!("{}: {}", warning.reason, warning.message));
+    }
+    let mut text = facts.0;
+    for group in &run.error_groups {
+        text.push_str(&error_group(group));
+    }
+    text
+}
+
+/// What a run came to, for the end of a command that followed it.
+pub(crate) fn summary(run: &MapRun) -> String {
+    let mut facts = Facts::default();
+    let took = took(run).map(|took| format!(" in {}", text::time_span(took))).unwrap_or_default();
+    facts.add(text::id_of(&run.name), &format!("{}{took}", run.state().as_str_name()));
+    facts.add("error", &error_text(run));
+    facts.add("items", &counts(run.item_counts.unwrap_or_default(), "item"));
+    facts.add("rate", &overall_rate(run).map(text::rate).unwrap_or_default());
+    facts.add("results", &results_text(run));
+    for warning in &run.warnings {
+        facts.add("warning", &format!("{}: {}", warning.reason, warning.message));
+    }
+    let mut text = facts.0;
+    if let Some(group) = run.error_groups.first() {
+        text.push_str(&error_group(group));
+    }
+    text
+}
+
+/// Labelled lines; a fact without text is left out.
+#[derive(Default)]
+struct Facts(String);
+
+impl Facts {
+    fn add(&mut self, label: &str, fact: &str) {
+        if !fact.is_empty() && fact != "-" {
+            _ = writeln!(self.0, "{label:<10} {fact}");
+        }
+    }
+}
+
+fn error_text(run: &MapRun) -> String {
+    match &run.error {
+        Some(error) if error.cause.is_empty() => error.error.clone(),
+        Some(error) => format!("{}: {}", error.error, error.cause),
+        None => String::new(),
+    }
+}
+
+fn handler(run: &MapRun) -> String {
+    run.spec
+        .as_ref()
+        .and_then(|spec| spec.item_processor.as_ref())
+        .map(|processor| processor.handler.clone())
+        .unwrap_or_default()
+}
+
+fn source(run: &MapRun) -> String {
+    match run.spec.as_ref().and_then(|spec| spec.item_reader.as_ref()) {
+        Some(reader) => format!("{} ({})", source_place(reader), text::size(run.source_size_bytes)),
+        None => String::new(),
+    }
+}
+
+/// The source as a path or an `s3://` URL.
+pub(crate) fn source_place(reader: &ItemReader) -> String {
+    object_place(&reader.bucket, &reader.key)
+}
+
+fn object_place(bucket: &str, key: &str) -> String {
+    warifu_common::object_store::ObjectLocation::new(bucket, key).to_string()
+}
+
+fn stopped(run: &MapRun) -> String {
+    let moment = text::moment(run.stop_time.as_ref());
+    match took(run) {
+        Some(took) => format!("{moment} (took {})", text::time_span(took)),
+        None => moment,
+    }
+}
+
+fn took(run: &MapRun) -> Option<Duration> {
+    text::between(run.start_time.as_ref(), run.stop_time.as_ref())
+}
+
+fn overall_rate(run: &MapRun) -> Option<f64> {
+    let seconds = took(run)?.as_secs_f64();
+    let decided = progress::decided(&run.item_counts.unwrap_or_default());
+    (seconds > 0.0 && decided > 0).then(|| decided as f64 / seconds)
+}
+
+fn counts(counts: Counts, noun: &str) -> String {
+    let total = match (noun, counts.total) {
+        ("batch", 1) => "1 batch".to_owned(),
+        ("batch", total) => format!("{} batches", text::grouped(total)),
+        (noun, total) => text::counted(total, noun),
+    };
+    let states = [
+        ("succeeded", counts.succeeded),
+        ("failed", counts.failed),
+        ("timed out", counts.timed_out),
+        ("aborted", counts.aborted),
+        ("running", counts.running),
+        ("pending", counts.pending),
+        ("pending redrive", counts.pending_redrive),
+    ];
+    let states: Vec<String> = states
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(state, count)| format!("{} {state}", text::grouped(count)))
+        .collect();
+    if states.is_empty() { total } else { format!("{total}: {}", states.join(" · ")) }
+}
+
+fn redrives(run: &MapRun) -> String {
+    if run.redrive_count == 0 { String::new() } else { run.redrive_count.to_string() }
+}
+
+fn results_text(run: &MapRun) -> String {
+    match (&run.result_location, run.outputs.len()) {
+        (Some(ResultLocation { bucket, manifest_key }), _) => object_place(bucket, manifest_key),
+        (None, 0) => String::new(),
+        (None, outputs) => {
+            let more = if run.outputs_truncated { ", not all" } else { "" };
+            format!(
+                "{} kept with the run{more} (`-o json` shows them)",
+                text::counted(outputs as u64, "output")
+            )
+        }
+    }
+}
+
+/// An error type with its first sample.
+pub(crate) fn error_group(group: &ErrorGroup) -> String {
+    let kind = group.kind().as_str_name();
+    let mut text = format!("failures   {} ({kind}): {}\n", group.error, text::counted(group.count, "item"));
+    for sample in group.samples.iter().take(1) {
+        _ = writeln!(
+            text,
+            "           item {} (line {}, byte {}): {}",
+            sample.index,
+            sample.line,
+            sample.byte_offset,
+            text::one_line(&sample.message, MESSAGE_LIMIT)
+        );
+    }
+    text
+}
+
+/// What keeps a running run from going faster, and what to do about it.
+fn limit_advice(run: &MapRun) -> &'static str {
+    if run.state() != map_run::State::Running {
+        return "";
+    }
+    match run.progress.map(|progress| progress.limited_by()).unwrap_or_default() {
+        limited_by::Type::Unspecified => "",
+        limited_by::Type::Concurrency => {
+            "CONCURRENCY: maxConcurrency batches are in progress; raise it with `warifu update`"
+        }
+        limited_by::Type::Workers => {
+            "WORKERS: every slot is taken, or no worker has the handler; look at `warifu workers`, add workers"
+        }
+        limited_by::Type::Handler => "HANDLER: everything is leased; what remains is the handler's own time",
+        limited_by::Type::Rate => "RATE: maxItemsPerSecond; raise it with `warifu update`",
+        limited_by::Type::Source => "SOURCE: the source is not scanned fast enough; add workers",
+        limited_by::Type::RetryBackoff => {
+            "RETRY_BACKOFF: what remains waits for its next attempt; see the failures"
+        }
+        limited_by::Type::Store => "STORE: outcomes wait for the state store; look at `warifu cluster`",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+    use warifu_common::wire::v1::{ErrorSample, ItemProcessor, MapRunSpec, RunError, failure_kind};
+
+    use super::*;
+
+    fn failed_run() -> MapRun {
+        MapRun {
+            name: "mapRuns/orders".into(),
+            state: map_run::State::Failed.into(),
+            spec: Some(MapRunSpec {
+                item_reader: Some(ItemReader {
+                    bucket: "input".into(),
+                    key: "orders.csv".into(),
+                    ..ItemReader::default()
+                }),
+                item_processor: Some(ItemProcessor { handler: "orders".into(), ..ItemProcessor::default() }),
+                ..MapRunSpec::default()
+            }),
+            source_size_bytes: 2_048,
+            create_time: Some(Timestamp { seconds: 1_764_000_000, nanos: 0 }),
+            start_time: Some(Timestamp { seconds: 1_764_000_000, nanos: 0 }),
+            stop_time: Some(Timestamp { seconds: 1_764_000_002, nanos: 0 }),
+            item_counts: Some(Counts {
+                total: 100,
+                pending: 88,
+                succeeded: 10,
+                failed: 2,
+                ..Counts::default()
+            }),
+            total_known: true,
+            error: Some(RunError {
+                error: "States.ExceedToleratedFailureThreshold".into(),
+                cause: "2 items failed, 1 tolerated".into(),
+            }),
+            error_groups: vec![ErrorGroup {
+                error: "Sql.22P02".into(),
+                kind: failure_kind::Type::Business.into(),
+                count: 2,
+                samples: vec![ErrorSample {
+                    index: 4,
+                    byte_offset: 130,
+                    byte_length: 20,
+                    line: 6,
+                    message: "login_count: `many` is no int8".into(),
+                }],
+                ..ErrorGroup::default()
+            }],
+            result_location: Some(ResultLocation {
+                bucket: "output".into(),
+                manifest_key: "orders/manifest.json".into(),
+            }),
+            ..MapRun::default()
+        }
+    }
+
+    #[test]
+    fn a_summary_tells_outcome_counts_rate_results_and_the_top_failure() {
+        assert_eq!(
+            summary(&failed_run()),
+            "orders     FAILED in 2.0 s\n\
+             error      States.ExceedToleratedFailureThreshold: 2 items failed, 1 tolerated\n\
+             items      100 items: 10 succeeded · 2 failed · 88 pending\n\
+             rate       6.0/s\n\
+             results    s3://output/orders/manifest.json\n\
+             failures   Sql.22P02 (BUSINESS): 2 items\n           \
+             item 4 (line 6, byte 130): login_count: `many` is no int8\n"
+        );
+    }
+
+    #[test]
+    fn the_full_text_names_source_handler_and_times() {
+        let text = full(&failed_run());
+        for line in [
+            "Name       mapRuns/orders",
+            "State      FAILED",
+            "Handler    orders",
+            "Source     s3://input/orders.csv (2.0 KiB)",
+            "Stopped    2025-11-24T16:00:02Z (took 2.0 s)",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "no `{line}` in\n{text}");
+        }
+        assert!(!text.contains("Limited by"), "an ended run is limited by nothing");
+    }
+}
