@@ -1,1 +1,44 @@
 //! The worker: scans shards, runs handlers on batches in its slots, writes result parts, reports outcomes.
+//!
+//! What is decided is decided elsewhere: `warifu_session` holds the state of the session as a pure machine, and
+//! `warifu_common::dataset` knows where records and batches begin. This crate is the shell around them. One task
+//! (`session.rs`) owns the machine, feeds it events and carries out its effects; whatever takes time (the stream, reading,
+//! scanning, handlers, uploads) runs in tasks that send it events over one bounded channel.
+//!
+//! - **Invariant:** the session's task waits for nothing but its next event or deadline, so nobody can block it.
+//! - **Invariant:** a batch's lines are stored before it is reported, and only lines of batches still held are stored.
+//! - **Invariant:** memory is bounded: pieces and shelves per lease, lines by the session's bounds, the cache by its own.
+//!
+//! Embedders start at [`Worker::builder`]; authors of handlers at [`handler::Handler`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
+
+mod attempt;
+mod cache;
+mod classify;
+mod clock;
+pub mod config;
+mod connection;
+mod events;
+mod fault;
+pub mod handler;
+mod leases;
+mod lines;
+mod reader;
+mod result_writer;
+mod run;
+mod scanner;
+mod session;
+mod shelf;
+mod source;
+mod state_dir;
+#[cfg(test)]
+mod testing;
+mod text;
+mod worker;
+
+pub use clock::{BootClock, Clock};
+pub use state_dir::StateDir;
+pub use worker::{
+    DEFAULT_CACHE_BYTES, DEFAULT_DRAIN_TIMEOUT, DEFAULT_SLOTS, Worker, WorkerBuilder, WorkerError,
+};

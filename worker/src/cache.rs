@@ -1,0 +1,137 @@
+//! Bytes of scanned shards, kept so that most of a source is read once.
+//!
+//! **Invariant:** the kept bytes never exceed the bound. Slices that readers still hold are not counted.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use warifu_common::object_store::PinnedObject;
+
+/// A bounded cache of object bytes; what was used longest ago goes first.
+#[derive(Debug)]
+pub(crate) struct ByteCache {
+    max_bytes: u64,
+    /// Locked for lookups only, never across an await.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Least recently used first. Entries are whole shards, so there are few: a list is searched as fast as a map.
+    entries: VecDeque<Entry>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    object: PinnedObject,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Entry {
+    fn holds(&self, object: &PinnedObject, offset: u64) -> bool {
+        (self.start..self.start + self.bytes.len() as u64).contains(&offset) && self.object == *object
+    }
+}
+
+impl ByteCache {
+    pub(crate) fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, kept: Mutex::default() }
+    }
+
+    /// Keeps `bytes`, which begin at `start`; not at all if they alone exceed the bound.
+    pub(crate) fn insert(&self, object: &PinnedObject, start: u64, bytes: Bytes) {
+        let size = bytes.len() as u64;
+        if size == 0 || size > self.max_bytes {
+            return;
+        }
+        let mut kept = self.lock();
+        kept.remove_where(|entry| entry.start == start && entry.object == *object);
+        while kept.bytes + size > self.max_bytes {
+            kept.remove_oldest();
+        }
+        kept.bytes += size;
+        kept.entries.push_back(Entry { object: object.clone(), start, bytes });
+    }
+
+    /// The bytes from `range.start` on that are kept together, at most to `range.end`; shares memory with the cache.
+    pub(crate) fn get(&self, object: &PinnedObject, range: Range<u64>) -> Option<Bytes> {
+        let mut kept = self.lock();
+        let position = kept.entries.iter().position(|entry| entry.holds(object, range.start))?;
+        let entry = kept.entries.remove(position)?;
+        let from = usize::try_from(range.start - entry.start).ok()?;
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let slice = entry.bytes.slice(from..entry.bytes.len().min(from.saturating_add(wanted)));
+        kept.entries.push_back(entry);
+        Some(slice)
+    }
+
+    /// Drops everything of one object.
+    pub(crate) fn forget(&self, object: &PinnedObject) {
+        self.lock().remove_where(|entry| entry.object == *object);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn remove_oldest(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.bytes.len() as u64;
+        }
+    }
+
+    fn remove_where(&mut self, gone: impl Fn(&Entry) -> bool) {
+        self.entries.retain(|entry| !gone(entry));
+        self.bytes = self.entries.iter().map(|entry| entry.bytes.len() as u64).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_common::object_store::ObjectLocation;
+
+    use super::*;
+
+    fn object(key: &str) -> PinnedObject {
+        PinnedObject {
+            location: ObjectLocation::new("b", key),
+            version_id: None,
+            etag: "1".into(),
+            size: 100,
+        }
+    }
+
+    #[test]
+    fn gives_what_is_kept_from_an_offset_on() {
+        let cache = ByteCache::new(100);
+        cache.insert(&object("a"), 10, Bytes::from_static(b"0123456789"));
+        assert_eq!(cache.get(&object("a"), 12..15).as_deref(), Some(&b"234"[..]));
+        assert_eq!(cache.get(&object("a"), 18..40).as_deref(), Some(&b"89"[..]));
+        assert_eq!(cache.get(&object("a"), 9..15), None);
+        assert_eq!(cache.get(&object("a"), 20..21), None);
+        assert_eq!(cache.get(&object("b"), 12..15), None);
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first_and_the_bound_holds() {
+        let cache = ByteCache::new(25);
+        for key in ["a", "b"] {
+            cache.insert(&object(key), 0, Bytes::from_static(b"0123456789"));
+        }
+        assert!(cache.get(&object("a"), 0..1).is_some());
+        cache.insert(&object("c"), 0, Bytes::from_static(b"0123456789"));
+        assert!(cache.get(&object("a"), 0..1).is_some());
+        assert!(cache.get(&object("b"), 0..1).is_none());
+        cache.insert(&object("d"), 0, Bytes::from(vec![0; 26]));
+        assert!(cache.get(&object("d"), 0..1).is_none());
+        assert_eq!(cache.lock().bytes, 20);
+        cache.forget(&object("a"));
+        assert_eq!(cache.lock().bytes, 10);
+    }
+}

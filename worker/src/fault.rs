@@ -1,0 +1,63 @@
+//! What ends a run, put into words: the failure's name, what happened where, and what to do.
+
+use warifu_common::dataset::{DataProblem, ProbeError};
+use warifu_common::model::error_name;
+use warifu_common::model::protocol::RunFault;
+use warifu_common::object_store::{ObjectError, ObjectLocation};
+
+use crate::text::cut_cause;
+
+/// The source cannot be read.
+pub(crate) fn source_unreadable(error: &ObjectError) -> RunFault {
+    match error {
+        ObjectError::Changed { .. } => fault(error_name::SOURCE_CHANGED, with_sources(error)),
+        _ => fault(error_name::ITEM_READER_FAILED, with_sources(error)),
+    }
+}
+
+/// The source's header cannot be used.
+pub(crate) fn header_unusable(place: &ObjectLocation, error: &ProbeError) -> RunFault {
+    let cause = match error {
+        ProbeError::NeedMore { .. } => format!("{place}: the header does not end within the object"),
+        ProbeError::Header { problem, offset, detail } => {
+            format!("{problem} ({place}, byte {offset}: {detail})")
+        }
+    };
+    fault(error_name::ITEM_READER_FAILED, cause)
+}
+
+/// The source's data cannot be read as the job demands.
+pub(crate) fn data_unreadable(place: &ObjectLocation, problem: &DataProblem) -> RunFault {
+    let error = match problem {
+        DataProblem::RecordTooLarge { .. } => error_name::RECORD_TOO_LARGE,
+        DataProblem::QuoteOpenAtEnd { .. } => error_name::ITEM_READER_FAILED,
+        DataProblem::ItemsMissing { .. } => error_name::SOURCE_CHANGED,
+    };
+    fault(error, format!("{place}: {problem}"))
+}
+
+/// Result files cannot be written.
+pub(crate) fn results_unwritable(error: &ObjectError) -> RunFault {
+    fault(error_name::RESULT_WRITER_FAILED, with_sources(error))
+}
+
+/// This worker must not read for the run.
+pub(crate) fn unreadable_here(cause: impl Into<String>) -> RunFault {
+    fault(error_name::ITEM_READER_FAILED, cause.into())
+}
+
+fn fault(error: &str, cause: String) -> RunFault {
+    RunFault { error: error.to_owned(), cause: cut_cause(cause) }
+}
+
+/// An error and all that caused it, in one line.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

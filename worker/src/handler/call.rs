@@ -1,0 +1,127 @@
+//! What a handler gets: the items of one attempt, and who they are.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use warifu_common::dataset::{Batch, Item};
+use warifu_common::model::{MapRunId, WallTime, WorkerId};
+
+/// What all calls of a run have in common.
+#[derive(Debug, Clone)]
+pub struct RunFacts {
+    /// The run.
+    pub map_run: MapRunId,
+    /// Who calls.
+    pub worker: WorkerId,
+    /// The object that the items come from, as `s3://bucket/key` or a path.
+    pub source: String,
+    /// The job's `batchInput`.
+    pub batch_input: Option<Map<String, Value>>,
+    /// Whether anybody will see the outputs: if not, a handler need not make any.
+    pub wants_outputs: bool,
+}
+
+/// Which attempt at which batch a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchIdentity {
+    /// The batch's global number.
+    pub batch_number: u64,
+    /// Global index of the batch's first item, sent or not.
+    pub first_index: u64,
+    /// Counts calls for the batch, from 1.
+    pub attempt: u32,
+    /// Grows when an answered attempt leaves items to send again; part of every idempotency key.
+    pub round: u32,
+    /// When nobody waits for the answer any more.
+    pub deadline: WallTime,
+}
+
+/// One call: the items to handle, and who they are. Cheap to clone; nothing is turned into JSON unless asked for.
+#[derive(Debug, Clone)]
+pub struct BatchCall {
+    run: Arc<RunFacts>,
+    identity: BatchIdentity,
+    batch: Arc<Batch>,
+    /// Offsets within the batch of the items that are sent, ascending.
+    offsets: Arc<[u32]>,
+}
+
+impl BatchCall {
+    /// A call with the items of `batch` at `offsets`, which lie within it.
+    pub fn new(
+        run: Arc<RunFacts>,
+        identity: BatchIdentity,
+        batch: Arc<Batch>,
+        offsets: impl Into<Arc<[u32]>>,
+    ) -> Self {
+        Self { run, identity, batch, offsets: offsets.into() }
+    }
+
+    /// What all calls of the run have in common.
+    pub fn run(&self) -> &RunFacts {
+        &self.run
+    }
+
+    /// Which attempt at which batch this is.
+    pub fn identity(&self) -> BatchIdentity {
+        self.identity
+    }
+
+    /// How many items are sent; at least one.
+    pub fn item_count(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// The items that are sent, in order.
+    pub fn items(&self) -> impl ExactSizeIterator<Item = CallItem<'_>> {
+        (0..self.offsets.len()).map(|position| self.item(position))
+    }
+
+    /// The item at `position`, which is below [`item_count`](Self::item_count).
+    pub fn item(&self, position: usize) -> CallItem<'_> {
+        let offset = self.offsets[position];
+        CallItem {
+            index: self.identity.first_index + u64::from(offset),
+            item: &self.batch.items[offset as usize],
+        }
+    }
+
+    /// Stands for all attempts at the same items: `RUN/BATCH/ROUND`.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}/{}/{}", self.run.map_run, self.identity.batch_number, self.identity.round)
+    }
+
+    /// The same for the item at `position`: `RUN/INDEX/ROUND`.
+    pub fn item_idempotency_key(&self, position: usize) -> String {
+        format!("{}/{}/{}", self.run.map_run, self.item(position).index, self.identity.round)
+    }
+}
+
+/// One item of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct CallItem<'a> {
+    index: u64,
+    item: &'a Item,
+}
+
+impl<'a> CallItem<'a> {
+    /// Its global index.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The value of a field; `None` if the data set has no such field.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.item.get(name)
+    }
+
+    /// All fields in the order of the header.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.item.fields()
+    }
+
+    /// Appends the item as a compact JSON object.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.item.write_json(out);
+    }
+}

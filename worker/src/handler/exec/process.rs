@@ -1,0 +1,225 @@
+//! Runs one program with all three of its streams, and ends all of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures::future::{FusedFuture, FutureExt};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use warifu_common::model::CallFailure;
+
+use crate::text::tail;
+
+/// Time between SIGTERM and SIGKILL.
+const TERM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long what a program left running may hold its output open.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of standard error that are kept, from its end.
+const KEPT_STDERR_BYTES: usize = 8 << 10;
+
+/// Bytes of standard error that a failure's cause carries.
+const CAUSE_STDERR_BYTES: usize = 900;
+
+/// A program to run.
+pub(super) struct Program {
+    pub(super) command: Vec<OsString>,
+    pub(super) directory: Option<PathBuf>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) stdin: Vec<u8>,
+}
+
+/// How a program ended, and what it said.
+pub(super) struct Ended {
+    status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stdout_overflowed: bool,
+    stderr: Vec<u8>,
+}
+
+impl Ended {
+    /// Why the batch failed, unless the program ended with status 0.
+    pub(super) fn failure(&self) -> Option<CallFailure> {
+        if self.status.success() {
+            return None;
+        }
+        let (error, what) = match (self.status.signal(), self.status.code()) {
+            (Some(signal), _) => {
+                (format!("Exec.Signal.{signal}"), format!("the program was ended by signal {signal}"))
+            }
+            (None, code) => {
+                let code = code.unwrap_or(-1);
+                (format!("Exec.Exit.{code}"), format!("the program ended with status {code}"))
+            }
+        };
+        let stderr = String::from_utf8_lossy(&self.stderr);
+        let said = tail(stderr.trim(), CAUSE_STDERR_BYTES);
+        let cause = if said.is_empty() { what } else { format!("{what}: {said}") };
+        Some(CallFailure::system(error, cause))
+    }
+}
+
+/// Runs `program` to its end. `cancel` ends it with SIGTERM, and SIGKILL five seconds later; dropping the future kills it.
+pub(super) async fn run_program(
+    program: Program,
+    max_stdout_bytes: usize,
+    cancel: CancellationToken,
+) -> io::Result<Ended> {
+    let Program { command, directory, environment, stdin } = program;
+    let (name, arguments) = command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+    let mut command = Command::new(name);
+    command.args(arguments).envs(environment).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(directory) = directory {
+        command.current_dir(directory);
+    }
+    let mut child = command.spawn()?;
+    let group = Group::of(&child);
+    let mut stdout = Stream::new(max_stdout_bytes, Keep::Start);
+    let mut stderr = Stream::new(KEPT_STDERR_BYTES, Keep::End);
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let status = {
+        let pump = async {
+            tokio::join!(write_all(pipes.0, &stdin), stdout.read(pipes.1), stderr.read(pipes.2));
+        };
+        let pump = pump.fuse();
+        tokio::pin!(pump);
+        let status = {
+            let waiting = wait(&mut child, &group, &cancel);
+            tokio::pin!(waiting);
+            // Both futures are owned here and hold nothing that the other needs.
+            tokio::select! {
+                status = &mut waiting => status?,
+                () = &mut pump => waiting.await?,
+            }
+        };
+        group.end_leftovers(pump).await;
+        status
+    };
+    Ok(Ended { status, stdout_overflowed: stdout.overflowed, stdout: stdout.bytes, stderr: stderr.bytes })
+}
+
+/// Waits for the program's end, or brings it about.
+async fn wait(child: &mut Child, group: &Group, cancel: &CancellationToken) -> io::Result<ExitStatus> {
+    // Cancel-safe: `Child::wait` may be called again.
+    tokio::select! {
+        status = child.wait() => return status,
+        () = cancel.cancelled() => group.signal(Signal::SIGTERM),
+    }
+    if let Ok(status) = timeout(TERM_PATIENCE, child.wait()).await {
+        return status;
+    }
+    group.signal(Signal::SIGKILL);
+    child.wait().await
+}
+
+/// The program's process group. What is left of it dies with this value.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // An error means that nobody is left.
+            let _ = killpg(group, signal);
+        }
+    }
+
+    /// The program has ended: takes in what its streams still hold, and ends what it left running.
+    async fn end_leftovers(self, mut pump: Pin<&mut impl FusedFuture<Output = ()>>) {
+        if pump.is_terminated() {
+            return;
+        }
+        if timeout(LEFTOVER_PATIENCE, &mut pump).await.is_err() {
+            self.signal(Signal::SIGKILL);
+            // A process that left the group may still hold the streams; it is not waited for.
+            let _ = timeout(LEFTOVER_PATIENCE, pump).await;
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// Writes the items. A program need not read them: a broken pipe is no error.
+async fn write_all(pipe: Option<ChildStdin>, bytes: &[u8]) {
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.write_all(bytes).await;
+        let _ = pipe.shutdown().await;
+    }
+}
+
+#[derive(PartialEq)]
+enum Keep {
+    Start,
+    End,
+}
+
+/// A stream of the program's, read to its end, kept in part.
+struct Stream {
+    bytes: Vec<u8>,
+    max_bytes: usize,
+    keep: Keep,
+    overflowed: bool,
+}
+
+impl Stream {
+    fn new(max_bytes: usize, keep: Keep) -> Self {
+        Self { bytes: Vec::new(), max_bytes, keep, overflowed: false }
+    }
+
+    async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+            self.take(&buffer[..count]);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        match self.keep {
+            Keep::Start => {
+                let room = self.max_bytes - self.bytes.len();
+                self.overflowed |= bytes.len() > room;
+                self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            Keep::End => {
+                self.bytes.extend_from_slice(bytes);
+                let excess = self.bytes.len().saturating_sub(self.max_bytes);
+                self.bytes.drain(..excess);
+            }
+        }
+    }
+}
+
+/// Says whether `program` can be found: by its path, or by name in `PATH`.
+pub(super) fn find_program(program: &OsStr, directory: Option<&Path>) -> Result<(), String> {
+    let path = Path::new(program);
+    let found = if path.components().count() > 1 {
+        directory.map_or_else(|| path.to_owned(), |directory| directory.join(path)).exists()
+    } else {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths).any(|directory| directory.join(path).exists())
+    };
+    if found {
+        Ok(())
+    } else {
+        Err(format!("the program {} does not exist on this worker", program.display()))
+    }
+}

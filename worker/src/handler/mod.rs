@@ -1,0 +1,37 @@
+//! Handlers: what is done with a batch.
+//!
+//! A worker has handlers configured by name; a job names one and never brings a command. [`Handler`] is all that a slot
+//! knows of them, and what a Rust program implements that embeds a [`Worker`](crate::Worker). A handler does not know
+//! leases, retries or results: it gets a [`BatchCall`] and gives a [`HandlerAnswer`].
+
+mod answer;
+mod call;
+mod echo;
+pub mod exec;
+mod noop;
+pub mod sql;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use answer::{FailedItem, HandlerAnswer, Outputs};
+pub use call::{BatchCall, BatchIdentity, CallItem, RunFacts};
+pub use echo::Echo;
+pub use noop::Noop;
+
+/// Runs the batches of jobs that name it. One instance serves all slots at once.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Says whether it can work, before it is offered to jobs. An error keeps it from being offered, and is shown to
+    /// users as the reason.
+    async fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Handles one batch.
+    ///
+    /// When `cancel` fires (timeout, stop, loss of the lease) nobody waits for the answer any more, but the slot stays
+    /// taken until the call returns: it should stop what it does and return within a few seconds, or is dropped. A panic
+    /// fails the batch.
+    async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer;
+}

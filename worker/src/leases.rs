@@ -1,0 +1,215 @@
+//! The leases that this worker holds: their readers, the batches in its slots, and outcomes that wait to be stored.
+//!
+//! Owned by the session's task alone. Nothing here waits: what takes time runs in tasks that send events.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use warifu_common::model::protocol::{FailedItems, Grant, GrantedBatch};
+use warifu_common::model::{BatchOrdinal, LeaseId, MapRunId, RangeSet};
+
+use crate::attempt::{Attempt, ShardStart};
+use crate::events::{EndedBatch, EventSender, ShellEvent};
+use crate::handler::Handler;
+use crate::lines::BatchLines;
+use crate::reader::{granted_batches, read_lease};
+use crate::run::OpenRun;
+use crate::shelf::Shelf;
+use crate::source::Sources;
+
+/// Bytes that the details of failures may take in one report; result files hold all of them.
+const MAX_DETAIL_BYTES: usize = 512 << 10;
+
+/// What a place of a failure takes in a report, and what a failure takes besides its texts.
+const PLACE_BYTES: usize = 24;
+
+/// All leases held.
+pub(crate) struct Leases {
+    sources: Sources,
+    events: EventSender,
+    open: HashMap<LeaseId, Lease>,
+}
+
+struct Lease {
+    run: Arc<OpenRun>,
+    handler: Option<Arc<dyn Handler>>,
+    grant: Arc<Grant>,
+    shelf: Arc<Shelf>,
+    reader: AbortHandle,
+    running: BTreeMap<BatchOrdinal, RunningBatch>,
+    lines: BTreeMap<BatchOrdinal, BatchLines>,
+    /// What the next report has room for.
+    detail_bytes_left: usize,
+}
+
+struct RunningBatch {
+    cancel: CancellationToken,
+    task: AbortHandle,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.running.values().for_each(|batch| batch.task.abort());
+    }
+}
+
+impl Leases {
+    pub(crate) fn new(sources: Sources, events: EventSender) -> Self {
+        Self { sources, events, open: HashMap::new() }
+    }
+
+    /// Begins to read a lease's batches.
+    pub(crate) fn open(&mut self, run: Arc<OpenRun>, handler: Option<Arc<dyn Handler>>, grant: Arc<Grant>) {
+        let shelf = Arc::new(Shelf::new(granted_batches(&grant)));
+        let reading =
+            read_lease(self.sources.clone(), Arc::clone(&run), Arc::clone(&grant), Arc::clone(&shelf));
+        let (events, lease) = (self.events.clone(), grant.lease);
+        let reader = tokio::spawn(async move {
+            if let Err(fault) = reading.await {
+                // The session is gone only if the worker ends.
+                let _ = events.send(ShellEvent::LeaseFailed(lease, fault)).await;
+            }
+        });
+        let lease = Lease {
+            run,
+            handler,
+            shelf,
+            reader: reader.abort_handle(),
+            running: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            detail_bytes_left: MAX_DETAIL_BYTES,
+            grant,
+        };
+        self.open.insert(lease.grant.lease, lease);
+    }
+
+    /// Runs a batch of an open lease in a task of its own.
+    pub(crate) fn begin(&mut self, lease: LeaseId, batch: BatchOrdinal) {
+        let events = self.events.clone();
+        let Some(lease) = self.open.get_mut(&lease) else { return };
+        let Some(granted) = lease.granted(batch) else { return };
+        let cancel = CancellationToken::new();
+        let attempt = lease.attempt(granted, cancel.clone());
+        let items = lease.shelf.take(batch.0);
+        let task = tokio::spawn(async move {
+            if let Some(ended) = Box::pin(attempt.run(items)).await {
+                let _ = events.send(ShellEvent::BatchEnded(Box::new(ended))).await;
+            }
+        });
+        lease.running.insert(batch, RunningBatch { cancel, task: task.abort_handle() });
+    }
+
+    /// Asks a running batch's handler to stop; the batch ends in its own time.
+    pub(crate) fn cancel(&self, lease: LeaseId, batch: BatchOrdinal) {
+        if let Some(running) = self.open.get(&lease).and_then(|lease| lease.running.get(&batch)) {
+            running.cancel.cancel();
+        }
+    }
+
+    /// Takes note of a batch's end. `None`: it was dropped meanwhile.
+    pub(crate) fn ended(&mut self, ended: EndedBatch) -> Option<warifu_session::FinishedBatch> {
+        let EndedBatch { mut finished, lines, .. } = ended;
+        let lease = self.open.get_mut(&finished.lease)?;
+        lease.running.remove(&finished.batch)?;
+        limit_details(&mut finished.failed, &mut lease.detail_bytes_left);
+        lease.lines.insert(finished.batch, lines);
+        Some(finished)
+    }
+
+    /// The lines of batches that are to be stored, and their run. They are kept: a refused report is cut anew.
+    pub(crate) fn lines_of(
+        &mut self,
+        lease: LeaseId,
+        batches: &RangeSet,
+    ) -> Option<(Arc<OpenRun>, Vec<BatchLines>)> {
+        let lease = self.open.get_mut(&lease)?;
+        lease.detail_bytes_left = MAX_DETAIL_BYTES;
+        let lines =
+            batches.iter().filter_map(|batch| lease.lines.get(&BatchOrdinal(batch)).cloned()).collect();
+        Some((Arc::clone(&lease.run), lines))
+    }
+
+    /// Forgets batches of a lease; handlers of running ones are dropped, which kills what they started.
+    pub(crate) fn drop_batches(&mut self, lease: LeaseId, batches: &RangeSet) {
+        let Some(lease) = self.open.get_mut(&lease) else { return };
+        lease.shelf.drop_batches(batches);
+        lease.lines.retain(|batch, _| !batches.contains(batch.0));
+        lease.running.retain(|batch, running| {
+            let stays = !batches.contains(batch.0);
+            if !stays {
+                running.task.abort();
+            }
+            stays
+        });
+    }
+
+    /// Forgets a lease.
+    pub(crate) fn close(&mut self, lease: LeaseId) {
+        self.open.remove(&lease);
+    }
+
+    /// The run and the redrive that a lease is for.
+    pub(crate) fn run_and_redrive(&self, lease: LeaseId) -> Option<(MapRunId, u32)> {
+        self.open.get(&lease).map(|lease| (lease.grant.map_run.clone(), lease.grant.redrive))
+    }
+}
+
+impl Lease {
+    fn granted(&self, batch: BatchOrdinal) -> Option<GrantedBatch> {
+        let place = self.grant.batches.binary_search_by_key(&batch, |granted| granted.batch).ok()?;
+        Some(self.grant.batches[place].clone())
+    }
+
+    fn attempt(&self, granted: GrantedBatch, cancel: CancellationToken) -> Attempt {
+        let shard = &self.grant.shard;
+        Attempt {
+            run: Arc::clone(&self.run),
+            lease: self.grant.lease,
+            granted,
+            shard_start: ShardStart {
+                item: shard.first_item,
+                batch: shard.first_batch,
+                line: shard.first_line,
+            },
+            handler: self.handler.clone(),
+            cancel,
+        }
+    }
+}
+
+/// Takes places and, if need be, causes away from failures until they fit into what is left.
+fn limit_details(failed: &mut [FailedItems], left: &mut usize) {
+    for group in failed {
+        let texts = group.failure.error.len() + group.failure.cause.len();
+        if texts > *left {
+            group.failure.cause.clear();
+        }
+        *left = left.saturating_sub(group.failure.error.len() + group.failure.cause.len());
+        group.places.truncate(*left / PLACE_BYTES);
+        *left -= group.places.len() * PLACE_BYTES;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_common::model::{CallFailure, SourcePlace};
+
+    use super::*;
+
+    #[test]
+    fn details_of_failures_are_bounded_and_the_first_places_stay() {
+        let group = |places: usize| FailedItems {
+            items: RangeSet::new(),
+            failure: CallFailure::system("E", "x".repeat(99)),
+            places: vec![SourcePlace::default(); places],
+        };
+        let mut failed = [group(3), group(100), group(1)];
+        let mut left = 100 + 3 * PLACE_BYTES + 100 + 2 * PLACE_BYTES + 5;
+        limit_details(&mut failed, &mut left);
+        let kept: Vec<_> = failed.iter().map(|f| (f.places.len(), f.failure.cause.len())).collect();
+        assert_eq!(kept, [(3, 99), (2, 99), (0, 0)]);
+    }
+}

@@ -1,0 +1,92 @@
+//! A map run as this worker knows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use warifu_common::dataset::{CutRules, Dialect, Limits};
+use warifu_common::model::WorkerId;
+use warifu_common::model::protocol::RunContext;
+use warifu_common::object_store::{ObjectLocation, PinnedObject};
+
+use crate::handler::RunFacts;
+
+/// A run's context, and what follows from it once for all its shards.
+#[derive(Debug)]
+pub(crate) struct OpenRun {
+    /// As the coordinator sent it.
+    pub(crate) context: Arc<RunContext>,
+    /// The pinned source.
+    pub(crate) object: PinnedObject,
+    /// How batches are cut; absent until the header is known.
+    pub(crate) rules: Option<Arc<CutRules>>,
+    /// What all handler calls of the run have in common.
+    pub(crate) facts: Arc<RunFacts>,
+    /// Bytes of outputs that the coordinator still wants to see in reports of this worker.
+    inline_bytes_left: AtomicU64,
+}
+
+impl OpenRun {
+    /// The run as `worker` handles it.
+    pub(crate) fn new(context: Arc<RunContext>, worker: WorkerId) -> Self {
+        let source = &context.source;
+        let object = PinnedObject {
+            location: ObjectLocation::new(&source.bucket, &source.key),
+            version_id: source.version_id.clone(),
+            etag: source.etag.clone(),
+            size: source.size_bytes,
+        };
+        let rules = cut_rules(&context).map(Arc::new);
+        let facts = RunFacts {
+            map_run: context.map_run.clone(),
+            worker,
+            source: object.location.to_string(),
+            batch_input: context.spec.item_batcher.batch_input.clone(),
+            wants_outputs: context.results.is_some() || context.inline_output_bytes > 0,
+        };
+        let inline_bytes_left = AtomicU64::new(context.inline_output_bytes);
+        Self { context, object, rules, facts: Arc::new(facts), inline_bytes_left }
+    }
+
+    /// Bytes of outputs that may still go into reports.
+    pub(crate) fn inline_bytes_left(&self) -> u64 {
+        self.inline_bytes_left.load(Ordering::Relaxed)
+    }
+
+    /// Counts outputs that go into a report. Slots that race take a little more than was wanted.
+    pub(crate) fn take_inline_bytes(&self, bytes: u64) {
+        let left = |left: u64| Some(left.saturating_sub(bytes));
+        // It cannot fail: the closure always gives a value.
+        let _ = self.inline_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+
+    /// How the source's records are written.
+    pub(crate) fn dialect(&self) -> Dialect {
+        dialect(&self.context)
+    }
+
+    /// Bounds on what its header may take.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_record_bytes: self.context.max_record_bytes,
+            max_header_bytes: self.context.max_header_bytes,
+            max_columns: usize::try_from(self.context.max_columns).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+fn dialect(context: &RunContext) -> Dialect {
+    let reader = &context.spec.item_reader;
+    Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
+}
+
+fn cut_rules(context: &RunContext) -> Option<CutRules> {
+    let batcher = &context.spec.item_batcher;
+    Some(CutRules {
+        max_items: batcher.max_items_per_batch,
+        max_input_bytes: batcher.max_input_bytes_per_batch,
+        envelope_bytes: batcher.envelope_bytes(),
+        header: context.header.clone()?,
+        dialect: dialect(context),
+        max_record_bytes: context.max_record_bytes,
+    })
+}

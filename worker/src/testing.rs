@@ -1,0 +1,285 @@
+//! What the tests of this crate share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use warifu_common::dataset::{
+    Batch, ByteRange, CUT_VERSION, Checkpoint, CutRules, Dialect, HeaderLocation, Limits, ScanRequest,
+    ShardScan, SpanReader, SpanShard, SpanStep, probe,
+};
+use warifu_common::model::protocol::{Grant, GrantedBatch, RunContext, ShardSpan, SourcePin};
+use warifu_common::model::spec::{Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec};
+use warifu_common::model::{
+    BatchOrdinal, HandlerName, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId, ShardNumber, Tolerance,
+    WallTime, WorkerId,
+};
+use warifu_common::object_store::{
+    ListedObject, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject,
+};
+
+use crate::handler::{BatchCall, BatchIdentity, Handler, HandlerAnswer, RunFacts};
+use crate::run::OpenRun;
+
+/// All items of a CSV text as one batch; the text is one shard.
+pub(crate) fn batch_of(csv: &[u8]) -> Arc<Batch> {
+    let probe = probe(csv, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default()).unwrap();
+    let rules = CutRules {
+        max_items: u32::MAX,
+        max_input_bytes: u64::MAX,
+        envelope_bytes: 12,
+        header: probe.header,
+        dialect: Dialect::default(),
+        max_record_bytes: 1 << 20,
+    };
+    let range = ByteRange::new(probe.data_start, csv.len() as u64);
+    let data = &csv[probe.data_start as usize..];
+    let items = csv::records(data);
+    let start = Checkpoint { batch: 0, item: 0, offset: probe.data_start, newlines: 0 };
+    let mut reader = SpanReader::new(Arc::new(rules), SpanShard { range, ends_object: true, items }, start);
+    match reader.next_batch(data, true).unwrap() {
+        SpanStep::Batch(batch) => Arc::new(batch),
+        step => panic!("no batch: {step:?}"),
+    }
+}
+
+mod csv {
+    /// Records of data without quotes.
+    pub(super) fn records(data: &[u8]) -> u32 {
+        data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u32
+    }
+}
+
+pub(crate) fn facts() -> RunFacts {
+    RunFacts {
+        map_run: MapRunId::new("run-1").unwrap(),
+        worker: WorkerId::new("worker-1").unwrap(),
+        source: "s3://input/users.csv".to_owned(),
+        batch_input: Some(Map::from_iter([("k".to_owned(), Value::from("v"))])),
+        wants_outputs: true,
+    }
+}
+
+pub(crate) fn identity(batch_number: u64, round: u32) -> BatchIdentity {
+    BatchIdentity {
+        batch_number,
+        first_index: batch_number * 100,
+        attempt: round + 1,
+        round,
+        deadline: WallTime(1_700_000_000_000),
+    }
+}
+
+/// A call with all items of a CSV text.
+pub(crate) fn call_of(csv: &str) -> BatchCall {
+    call_in(csv, identity(7, 0))
+}
+
+pub(crate) fn call_in(csv: &str, identity: BatchIdentity) -> BatchCall {
+    let batch = batch_of(csv.as_bytes());
+    let offsets: Vec<u32> = (0..batch.items.len() as u32).collect();
+    BatchCall::new(Arc::new(facts()), identity, batch, offsets)
+}
+
+/// Objects in memory; fails reads while told to.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    pub(crate) objects: Mutex<HashMap<ObjectLocation, Bytes>>,
+    pub(crate) reads: Mutex<Vec<Range<u64>>>,
+    pub(crate) failures_left: Mutex<u32>,
+}
+
+impl MemoryStore {
+    pub(crate) fn with(key: &str, bytes: impl Into<Bytes>) -> (Arc<Self>, PinnedObject) {
+        let (store, bytes) = (Self::default(), bytes.into());
+        let location = ObjectLocation::new("input", key);
+        let size = bytes.len() as u64;
+        store.objects.lock().unwrap().insert(location.clone(), bytes);
+        (Arc::new(store), PinnedObject { location, version_id: None, etag: "1".into(), size })
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        let objects = self.objects.lock().unwrap();
+        let (_, bytes) = objects.iter().find(|(location, _)| location.key == key)?;
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    fn fail_if_told(&self) -> Result<(), ObjectError> {
+        let mut left = self.failures_left.lock().unwrap();
+        if *left == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        Err(ObjectError::Invalid { place: "input".into(), reason: "told to fail".into() })
+    }
+}
+
+#[async_trait]
+impl ObjectStore for MemoryStore {
+    async fn pin(
+        &self,
+        location: &ObjectLocation,
+        _: Option<&str>,
+        _: Option<&str>,
+    ) -> Result<PinnedObject, ObjectError> {
+        let size = self.objects.lock().unwrap()[location].len() as u64;
+        Ok(PinnedObject { location: location.clone(), version_id: None, etag: "1".into(), size })
+    }
+
+    async fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        self.fail_if_told()?;
+        self.reads.lock().unwrap().push(range.clone());
+        Ok(self.objects.lock().unwrap()[&object.location].slice(range.start as usize..range.end as usize))
+    }
+
+    async fn put(
+        &self,
+        location: &ObjectLocation,
+        body: Bytes,
+        _: &str,
+    ) -> Result<StoredObject, ObjectError> {
+        self.fail_if_told()?;
+        let size = body.len() as u64;
+        self.objects.lock().unwrap().insert(location.clone(), body);
+        Ok(StoredObject { size, etag: "1".into() })
+    }
+
+    async fn delete(&self, _: &ObjectLocation) -> Result<(), ObjectError> {
+        unreachable!("workers delete nothing")
+    }
+
+    async fn list(&self, _: &str, _: &str, _: usize) -> Result<Vec<ListedObject>, ObjectError> {
+        unreachable!("workers list nothing")
+    }
+
+    async fn ensure_bucket(&self, _: &str) -> Result<(), ObjectError> {
+        unreachable!("workers create no buckets")
+    }
+}
+
+/// A context for the object `users.csv` of the bucket `input`, with batches of two items.
+pub(crate) fn context(csv: &[u8]) -> RunContext {
+    let spec = MapRunSpec {
+        item_reader: ItemReader {
+            bucket: "input".to_owned(),
+            key: "users.csv".to_owned(),
+            version_id: None,
+            expected_bucket_owner: None,
+            header_location: HeaderLocation::FirstRow,
+            delimiter: Delimiter::Comma,
+            lenient_quotes: false,
+            max_items: None,
+            range: None,
+        },
+        item_batcher: ItemBatcher {
+            configured: true,
+            max_items_per_batch: 2,
+            max_input_bytes_per_batch: 262_144,
+            batch_input: None,
+        },
+        item_processor: ItemProcessor {
+            handler: HandlerName::new("h").unwrap(),
+            timeout: Duration::from_secs(30),
+            retry: Vec::new(),
+        },
+        max_concurrency: None,
+        tolerance: Tolerance::default(),
+        timeout: None,
+        result_writer: None,
+        input: Map::new(),
+        labels: BTreeMap::new(),
+    };
+    let probe = probe(csv, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default());
+    RunContext {
+        map_run: MapRunId::new("run-1").unwrap(),
+        redrive: 0,
+        spec,
+        source: SourcePin {
+            bucket: "input".to_owned(),
+            key: "users.csv".to_owned(),
+            version_id: None,
+            etag: "1".to_owned(),
+            size_bytes: csv.len() as u64,
+        },
+        header: probe.ok().map(|probe| probe.header),
+        cut_version: CUT_VERSION,
+        max_record_bytes: 16 << 20,
+        max_header_bytes: 256 << 10,
+        max_columns: 65_536,
+        results: Some(("output".to_owned(), "results/run-1/".to_owned())),
+        failures: ("output".to_owned(), "results/run-1/".to_owned()),
+        inline_output_bytes: 0,
+    }
+}
+
+pub(crate) fn open_run(context: RunContext) -> Arc<OpenRun> {
+    Arc::new(OpenRun::new(Arc::new(context), WorkerId::new("worker-1").unwrap()))
+}
+
+pub(crate) fn lease_id(epoch: u64) -> LeaseId {
+    LeaseId { term: LeaderTerm(3), epoch: LeaseEpoch(epoch) }
+}
+
+/// All data of an object as one shard, its batches granted from its start.
+pub(crate) fn grant_of(csv: &[u8], scan: &ShardScan, batches: &[u32]) -> Grant {
+    let granted = |batch: &u32| GrantedBatch {
+        batch: BatchOrdinal(*batch),
+        attempt: 1,
+        round: 0,
+        retries_used: Vec::new(),
+        items: None,
+        give_up: false,
+    };
+    let start = scan.positions.checkpoints.iter().rfind(|checkpoint| checkpoint.batch <= batches[0]);
+    Grant {
+        lease: lease_id(9),
+        session: SessionId { term: LeaderTerm(3), number: 1 },
+        map_run: MapRunId::new("run-1").unwrap(),
+        redrive: 0,
+        shard: ShardSpan {
+            shard: ShardNumber(0),
+            range: scan.range,
+            ends_object: scan.range.end == csv.len() as u64,
+            items: scan.positions.items,
+            first_item: 1000,
+            first_batch: 500,
+            first_line: 1,
+            start: *start.unwrap(),
+            read_until: scan.range.end,
+        },
+        batches: batches.iter().map(granted).collect(),
+        slots: 1,
+    }
+}
+
+/// Scans `range` of an object whose data begins right there.
+pub(crate) fn scan_of(csv: &[u8], run: &OpenRun, range: ByteRange) -> ShardScan {
+    warifu_common::dataset::scan(&ScanRequest {
+        bytes: &csv[range.start as usize..range.end as usize],
+        range,
+        previous: None,
+        entry: None,
+        ends_object: range.end == csv.len() as u64,
+        item_limit: None,
+        rules: run.rules.as_ref().unwrap(),
+    })
+}
+
+/// A handler made of a closure.
+pub(crate) struct Scripted<F>(pub(crate) F);
+
+#[async_trait]
+impl<F, A> Handler for Scripted<F>
+where
+    F: Fn(BatchCall, CancellationToken) -> A + Send + Sync + 'static,
+    A: Future<Output = HandlerAnswer> + Send + 'static,
+{
+    async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {
+        (self.0)(call, cancel).await
+    }
+}
