@@ -6,6 +6,7 @@
 pub use warifu_dataset as dataset;
 pub use warifu_model as model;
 
+pub mod config;
 pub mod error_chain;
 pub mod object_store;
 pub mod status;

@@ -8,7 +8,7 @@ pub fn closest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
     let wanted = folded(unknown);
     known
         .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(&wanted, &folded(name)), name))
+        .map(|name| (likeness(&wanted, &folded(name)), name))
         .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
@@ -25,6 +25,14 @@ pub fn advice<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str> + Clon
     } else {
         format!("known are {}", names.join(", "))
     }
+}
+
+/// A name that goes on where the other ends is like it, however long: `ttl` and `ttl_seconds`.
+fn likeness(a: &str, b: &str) -> f64 {
+    const BEGINS_ALIKE: f64 = 0.9;
+    let (shorter, longer) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let edits = strsim::normalized_damerau_levenshtein(a, b);
+    if shorter.len() >= 3 && longer.starts_with(shorter) { edits.max(BEGINS_ALIKE) } else { edits }
 }
 
 fn folded(name: &str) -> String {

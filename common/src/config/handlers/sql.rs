@@ -1,0 +1,434 @@
+//! `type = "sql"`: an item becomes a row.
+
+use serde::Serialize;
+use toml::Value;
+
+use crate::config::parts::redacted_url;
+use crate::config::section::Section;
+
+/// Longest name of a table or column that the databases take.
+const MAX_NAME_BYTES: usize = 63;
+
+/// Rows of a table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SqlConfig {
+    /// Which database: `sqlite://…`.
+    #[serde(serialize_with = "serialize_url")]
+    pub url: String,
+    /// What is done with a row.
+    pub statement: SqlStatement,
+    /// One row per item about its outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditConfig>,
+    /// Its columns, in the file's order. Empty: the header's names, typed by the database's catalogue.
+    pub columns: Vec<ColumnConfig>,
+    /// Whether ledger and audit table are created if they are not there.
+    pub create_tables: bool,
+}
+
+fn serialize_url<S: serde::Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&redacted_url(url))
+}
+
+/// What is done with a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SqlStatement {
+    /// Inserted; an equal key fails the item.
+    Insert {
+        /// The table.
+        table: String,
+    },
+    /// Inserted unless a row with an equal key is there.
+    InsertIgnore {
+        /// The table.
+        table: String,
+    },
+    /// Inserted, or the row with an equal key is updated.
+    Upsert {
+        /// The table.
+        table: String,
+        /// Columns that make rows equal. At least one.
+        key: Vec<String>,
+    },
+    /// The rows with an equal key are updated.
+    Update {
+        /// The table.
+        table: String,
+        /// Columns that make rows equal. At least one.
+        key: Vec<String>,
+    },
+}
+
+impl SqlStatement {
+    /// The table that it is about.
+    pub fn table(&self) -> &str {
+        match self {
+            Self::Insert { table } | Self::InsertIgnore { table } => table,
+            Self::Upsert { table, .. } | Self::Update { table, .. } => table,
+        }
+    }
+
+    /// The columns that make rows equal, where that matters.
+    pub fn key(&self) -> &[String] {
+        match self {
+            Self::Insert { .. } | Self::InsertIgnore { .. } => &[],
+            Self::Upsert { key, .. } | Self::Update { key, .. } => key,
+        }
+    }
+}
+
+/// `audit = { table = "…" }`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditConfig {
+    /// The table; one row per item.
+    pub table: String,
+}
+
+/// One column of the row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ColumnConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its value comes from.
+    pub source: ColumnSource,
+    /// Its type.
+    pub r#type: SqlType,
+    /// What an upsert does to it if the row is there.
+    pub on_conflict: OnConflict,
+    /// What an empty text is.
+    pub empty: EmptyRule,
+    /// Texts that stand for NULL.
+    pub null_values: Vec<String>,
+    /// The value where the item has no such key. Absent: the item fails with `Warifu.ColumnMissing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Literal>,
+}
+
+/// Where a column's value comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnSource {
+    /// A top-level key of the item.
+    From(String),
+    /// The same for every item.
+    Value(Literal),
+    /// The run's or the item's own data.
+    Context(ContextValue),
+}
+
+/// A value that stands in the file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Literal {
+    /// true or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Float(f64),
+    /// A text.
+    Text(String),
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)+];
+
+            /// As configuration spells it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// Data of the run or the item that a column may hold.
+    ContextValue {
+        /// The map run's ID.
+        MapRunId = "mapRunId",
+        /// The item's index over the whole data set.
+        Index = "index",
+        /// The batch's number over the whole data set.
+        BatchNumber = "batchNumber",
+        /// The source object, `s3://bucket/key`.
+        Source = "source",
+        /// The time of the database.
+        Now = "now",
+    }
+}
+
+words! {
+    /// A column's type. Everything but text is trimmed before it is read.
+    SqlType {
+        /// Text, as it is.
+        Text = "text",
+        /// 16 bits.
+        Int2 = "int2",
+        /// 32 bits.
+        Int4 = "int4",
+        /// 64 bits.
+        Int8 = "int8",
+        /// Decimal digits, any number of them.
+        Numeric = "numeric",
+        /// A double.
+        Float8 = "float8",
+        /// true or false.
+        Bool = "bool",
+        /// A date.
+        Date = "date",
+        /// A time of day.
+        Time = "time",
+        /// Date and time.
+        Timestamp = "timestamp",
+        /// Date and time in a time zone.
+        Timestamptz = "timestamptz",
+        /// A UUID.
+        Uuid = "uuid",
+        /// JSON.
+        Json = "json",
+        /// Bytes, in hexadecimal digits.
+        Bytea = "bytea",
+    }
+}
+
+words! {
+    /// What an upsert does to a column of a row that is there.
+    OnConflict {
+        /// The new value.
+        Replace = "replace",
+        /// The old value.
+        Keep = "keep",
+        /// Their sum.
+        Add = "add",
+        /// The greater one.
+        Greatest = "greatest",
+        /// The lesser one.
+        Least = "least",
+        /// The new value, or the old one if the new one is NULL.
+        Coalesce = "coalesce",
+    }
+}
+
+words! {
+    /// What an empty text is.
+    EmptyRule {
+        /// NULL.
+        Null = "null",
+        /// An empty text.
+        Keep = "keep",
+        /// A failure of the item.
+        Error = "error",
+    }
+}
+
+pub(super) fn read(mut section: Section<'_>) -> Option<SqlConfig> {
+    let url = section.required_text("url");
+    let url = url.filter(|url| check_url(&mut section, url));
+    let statement = read_statement(&mut section);
+    let columns = read_columns(&mut section, statement.as_ref());
+    let audit = section.table("audit").map(|mut audit| {
+        let table = read_table(&mut audit);
+        audit.finish();
+        AuditConfig { table: table.unwrap_or_default() }
+    });
+    let create_tables = section.boolean("create_tables").unwrap_or(true);
+    section.refuse("order_guard", "an order guard is");
+    section.refuse("pool_size", "the size of the pool follows `worker.slots`; setting it is");
+    section.finish();
+    Some(SqlConfig { url: url?, statement: statement?, audit, columns, create_tables })
+}
+
+fn check_url(section: &mut Section<'_>, url: &str) -> bool {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let problem = match scheme {
+        "sqlite" if url.starts_with("sqlite://") && url.len() > "sqlite://".len() => return true,
+        "sqlite" => "write sqlite://PATH, as in sqlite:///data/users.db".to_owned(),
+        "postgres" | "postgresql" | "mysql" => {
+            format!("{scheme} is not available in this version; sqlite:// is")
+        }
+        _ => "is no URL of a database; write sqlite://PATH".to_owned(),
+    };
+    section.problem("url", problem);
+    false
+}
+
+/// Exactly one of the statements.
+fn read_statement(section: &mut Section<'_>) -> Option<SqlStatement> {
+    let mut found = Vec::new();
+    for kind in ["insert", "insert_ignore", "upsert", "update"] {
+        if let Some(table) = section.table(kind) {
+            found.push((kind, table));
+        }
+    }
+    let raw_statement = section.value("statement").is_some();
+    if raw_statement {
+        section.problem("statement", "a statement of your own is not available in this version; upsert, update, insert and insert_ignore are");
+    }
+    if found.len() > 1 {
+        let kinds: Vec<&str> = found.iter().map(|(kind, _)| *kind).collect();
+        section.problem(kinds[1], format!("only one of {} can be done with a row", kinds.join(", ")));
+    }
+    if found.is_empty() && !raw_statement {
+        section.problem("upsert", "is required, or one of insert, insert_ignore, update: upsert = { table = \"users\", key = [\"id\"] }");
+    }
+    let (kind, table) = found.into_iter().next()?;
+    statement(kind, table)
+}
+
+fn statement(kind: &str, mut section: Section<'_>) -> Option<SqlStatement> {
+    let table = read_table(&mut section);
+    let statement = match kind {
+        "insert" => table.map(|table| SqlStatement::Insert { table }),
+        "insert_ignore" => table.map(|table| SqlStatement::InsertIgnore { table }),
+        _ => {
+            let key = read_key(&mut section);
+            let upsert = kind == "upsert";
+            table.zip(key).map(|(table, key)| {
+                if upsert { SqlStatement::Upsert { table, key } } else { SqlStatement::Update { table, key } }
+            })
+        }
+    };
+    section.refuse("order_guard", "an order guard is");
+    section.finish();
+    statement
+}
+
+fn read_table(section: &mut Section<'_>) -> Option<String> {
+    let table = section.required_text("table")?;
+    let parts: Vec<&str> = table.split('.').collect();
+    if parts.len() > 2 || !parts.iter().all(|part| is_name(part)) {
+        section.problem("table", format!("{table:?} is no name of a table; write NAME or SCHEMA.NAME"));
+        return None;
+    }
+    Some(table)
+}
+
+fn is_name(name: &str) -> bool {
+    let fine = |c: char| !c.is_control() && !matches!(c, '"' | '`' | '\'' | ';' | '\\' | '[' | ']');
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(fine)
+}
+
+fn read_key(section: &mut Section<'_>) -> Option<Vec<String>> {
+    let key = section.texts("key").unwrap_or_default();
+    if key.is_empty() {
+        section.problem("key", "is required: the columns that make rows equal, [\"id\"]");
+        return None;
+    }
+    if let Some(twice) = first_repeated(&key) {
+        section.problem("key", format!("names {twice:?} twice"));
+    }
+    Some(key)
+}
+
+fn first_repeated(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| name)
+}
+
+fn read_columns(section: &mut Section<'_>, statement: Option<&SqlStatement>) -> Vec<ColumnConfig> {
+    let Some(mut table) = section.table("columns") else { return Vec::new() };
+    let mut columns = Vec::new();
+    for (name, column) in table.tables() {
+        if !is_name(&name) {
+            section.problem("columns", format!("{name:?} is no name of a column"));
+        }
+        columns.extend(read_column(name, column, statement));
+    }
+    let key = statement.map_or(&[][..], SqlStatement::key);
+    for missing in key.iter().filter(|key| !columns.iter().any(|column| column.name == **key)) {
+        section.problem("columns", format!("has no column {missing:?}, which the key names"));
+    }
+    columns
+}
+
+fn read_column(
+    name: String,
+    mut section: Section<'_>,
+    statement: Option<&SqlStatement>,
+) -> Option<ColumnConfig> {
+    let source = read_source(&mut section);
+    let kind = section.choice("type", SqlType::WORDS).unwrap_or(SqlType::Text);
+    let on_conflict = section.choice("on_conflict", OnConflict::WORDS);
+    check_on_conflict(&section, &name, on_conflict, statement);
+    let empty = section.choice("empty", EmptyRule::WORDS);
+    section.refuse("format", "a format is");
+    section.refuse("time_zone", "a time zone is");
+    let null_values = section.texts("null_values").unwrap_or_default();
+    let default = read_literal(&mut section, "default");
+    if default.is_some() && !matches!(source, Some(ColumnSource::From(_)) | None) {
+        section.problem("default", "is only for a column that comes `from` the item");
+    }
+    section.finish();
+    let empty_by_type = if kind == SqlType::Text { EmptyRule::Keep } else { EmptyRule::Null };
+    Some(ColumnConfig {
+        name,
+        source: source?,
+        r#type: kind,
+        on_conflict: on_conflict.unwrap_or(OnConflict::Replace),
+        empty: empty.unwrap_or(empty_by_type),
+        null_values,
+        default,
+    })
+}
+
+fn check_on_conflict(
+    section: &Section<'_>,
+    column: &String,
+    rule: Option<OnConflict>,
+    statement: Option<&SqlStatement>,
+) {
+    match (rule, statement) {
+        (None, _) | (_, None) => {}
+        (Some(_), Some(SqlStatement::Upsert { key, .. })) if key.contains(column) => {
+            section
+                .problem("on_conflict", "makes no sense for a column of the key: it is equal in both rows");
+        }
+        (Some(_), Some(SqlStatement::Upsert { .. })) => {}
+        (Some(_), Some(_)) => section.problem("on_conflict", "is only for an upsert"),
+    }
+}
+
+/// Exactly one of `from`, `value`, `context`.
+fn read_source(section: &mut Section<'_>) -> Option<ColumnSource> {
+    let from = section.text("from");
+    let value = read_literal(section, "value");
+    let context = section.choice("context", ContextValue::WORDS);
+    let mut sources = Vec::new();
+    if let Some(key) = from {
+        if key.starts_with('$') {
+            section.problem(
+                "from",
+                "a JSONPath is not available in this version; name a top-level key of the item",
+            );
+        }
+        sources.push(ColumnSource::From(key));
+    }
+    sources.extend(value.map(ColumnSource::Value));
+    sources.extend(context.map(ColumnSource::Context));
+    if sources.len() != 1 {
+        section.problem("from", "exactly one of from, value and context is required");
+    }
+    sources.pop().filter(|_| sources.is_empty())
+}
+
+fn read_literal(section: &mut Section<'_>, key: &'static str) -> Option<Literal> {
+    match section.value(key)? {
+        Value::String(text) => Some(Literal::Text(text)),
+        Value::Integer(number) => Some(Literal::Integer(number)),
+        Value::Float(number) => Some(Literal::Float(number)),
+        Value::Boolean(value) => Some(Literal::Bool(value)),
+        Value::Datetime(time) => Some(Literal::Text(time.to_string())),
+        Value::Array(_) | Value::Table(_) => {
+            section.problem(key, "wants a text, a number, true or false");
+            None
+        }
+    }
+}

@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use warifu_model::HandlerName;
+
+use super::handlers::{
+    ColumnSource, ContextValue, EmptyRule, ExecOutput, HandlerConfig, Literal, OnConflict, SqlStatement,
+    SqlType,
+};
+use super::{ConfigError, CoordinatorConfig, Setting, Source, StoreConfig, WorkerConfig};
+use crate::telemetry::LogFormat;
+
+fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn source(text: &str, variables: &[(&str, &str)], flags: Vec<Setting>) -> Source {
+    Source::new(None, text, environment(variables), flags).unwrap()
+}
+
+fn coordinator(text: &str, variables: &[(&str, &str)]) -> Result<CoordinatorConfig, ConfigError> {
+    CoordinatorConfig::from_source(source(text, variables, Vec::new()))
+}
+
+fn worker(text: &str, variables: &[(&str, &str)]) -> Result<WorkerConfig, ConfigError> {
+    WorkerConfig::from_source(source(text, variables, Vec::new()))
+}
+
+fn problems<T: std::fmt::Debug>(result: Result<T, ConfigError>) -> Vec<String> {
+    result.unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+const STORE: &str = "[store]\ntype = \"sqlite\"\npath = \"/data/state.db\"\n";
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let config = coordinator(STORE, &[]).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:7400");
+    assert_eq!(config.server.http_listen.to_string(), "127.0.0.1:7401");
+    assert_eq!(config.server.advertise, "http://127.0.0.1:7400");
+    assert_eq!(config.store, StoreConfig::Sqlite { path: "/data/state.db".into() });
+    assert_eq!(config.leases.ttl, Duration::from_secs(20));
+    assert_eq!(config.limits.max_record_bytes, 16_777_216);
+    assert_eq!(config.limits.max_active_map_runs, 100);
+    assert_eq!(config.retention.map_runs, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.s3.system_prefix, "warifu/");
+    assert!(config.s3.system_bucket.is_none() && config.s3.endpoint_url.is_none());
+
+    let config = worker("", &[]).unwrap();
+    assert_eq!(config.coordinator.endpoints, ["http://127.0.0.1:7400"]);
+    assert_eq!((config.worker.slots, config.worker.cache_bytes), (8, 268_435_456));
+    assert_eq!(config.worker.drain_timeout, Duration::from_secs(100));
+    let names: Vec<_> = config.handlers.keys().map(HandlerName::as_str).collect();
+    assert_eq!(names, ["echo", "noop"]);
+}
+
+#[test]
+fn a_flag_counts_before_the_environment_and_that_before_the_file() {
+    let text = format!("{STORE}\n[server]\nlisten = \"127.0.0.1:1\"\nhttp_listen = \"127.0.0.1:2\"\n");
+    let variables = [
+        ("WARIFU_SERVER__LISTEN", "127.0.0.1:3"),
+        ("WARIFU_SERVER__HTTP_LISTEN", "127.0.0.1:4"),
+        ("WARIFU_LIMITS__MAX_COLUMNS", "12"),
+        ("WARIFU_S3__ALLOWED", "s3://a/*, s3://b/*"),
+        ("WARIFU_S3__FORCE_PATH_STYLE", "true"),
+        ("WARIFU_TELEMETRY__LOG_FORMAT", "json"),
+        ("WARIFU_WORKER__SLOTS", "another process's"),
+        ("WARIFU_ENDPOINT", "no key at all"),
+        ("PATH", "/bin"),
+    ];
+    let flags =
+        vec![Setting { flag: "--listen".into(), key: "server.listen".into(), value: "127.0.0.1:5".into() }];
+    let config = CoordinatorConfig::from_source(source(&text, &variables, flags)).unwrap();
+    assert_eq!((config.server.listen.port(), config.server.http_listen.port()), (5, 4));
+    assert_eq!(config.limits.max_columns, 12);
+    assert!(
+        config.s3.force_path_style
+            && config.s3.allowed.permit("s3://b/x")
+            && !config.s3.allowed.permit("s3://c/x")
+    );
+    assert_eq!(config.telemetry.log_format, LogFormat::Json);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_key() {
+    let text = "
+unknown = 1
+[server]
+listen = \"0.0.0.0:7400\"
+http_listen = 7401
+advertize = \"http://x\"
+[tls]
+cert_file = \"a\"
+[auth]
+tokens_file = \"b\"
+[store]
+type = \"etcd\"
+endpoints = [\"http://127.0.0.1:2379\"]
+[leases]
+ttl_seconds = 1
+[limits]
+max_columns = \"many\"
+[retention]
+map_runs = \"forever\"
+[telemetry]
+log_format = \"xml\"
+otlp_endpoint = \"http://x\"
+[s3]
+endpoint_url = \"minio\"
+allowed = [\"input/*\"]
+";
+    let variables = [
+        ("WARIFU_SERVR__LISTEN", "x"),
+        ("WARIFU_LEASES__TTL", "9"),
+        ("WARIFU_LIMITS__MAX_HEADER_BYTES", "x"),
+    ];
+    let expected = [
+        "tls: TLS is not available in this version",
+        "auth: tokens and roles are not available in this version",
+        "server.http_listen: wants a string, not the number 7401",
+        "server.listen: 0.0.0.0:7400 is reachable from other machines and there is no TLS",
+        "server.advertise: is required when listening on 0.0.0.0:7400",
+        "server.advertize: is not known; did you mean `advertise`?",
+        "store.type: the etcd store is not available in this version",
+        "s3.endpoint_url: \"minio\": write http://host:port",
+        "s3.allowed: \"input/*\": write s3://bucket/prefix*",
+        "leases.ttl_seconds: must be a whole number from 5 to 3600",
+        "WARIFU_LIMITS__MAX_HEADER_BYTES: must be a whole number from 64",
+        "limits.max_columns: wants a whole number, not the string \"many\"",
+        "retention.map_runs: \"forever\": write a whole number and ms, s, m, h or d",
+        "telemetry.otlp_endpoint: traces by OTLP are not available",
+        "telemetry.log_format: \"xml\": write \"text\" or \"json\"",
+        "unknown: is no section of this file",
+        "WARIFU_LEASES__TTL: there is no key `leases.ttl` to set so; did you mean `ttl_seconds`?",
+        "WARIFU_SERVR__LISTEN: there is no section `servr`; did you mean `server`?",
+    ];
+    let found = problems(coordinator(text, &variables));
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nis not\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn listening_beyond_this_machine_needs_a_word() {
+    let server =
+        |rest: &str| coordinator(&format!("{STORE}[server]\nlisten = \"10.0.0.1:7400\"\n{rest}"), &[]);
+    assert!(problems(server(""))[0].contains("set server.insecure = true"));
+    assert_eq!(server("insecure = true").unwrap().server.advertise, "http://10.0.0.1:7400");
+    assert!(problems(coordinator("", &[]))[0].starts_with("store.path: is required"));
+    assert!(
+        Source::new(None, "[a", BTreeMap::new(), Vec::new()).unwrap_err().to_string().contains("not valid")
+    );
+}
+
+const WORKER: &str = r#"
+[worker]
+id = "w-1"
+slots = 4
+[handlers.user-stats]
+type = "sql"
+url = "sqlite://${DIR}/users.db"
+upsert = { table = "user_stats", key = ["user_id"] }
+audit = { table = "audit_log" }
+[handlers.user-stats.columns]
+user_id     = { from = "ユーザーID" }
+login_count = { from = "ログイン回数", type = "int8", on_conflict = "add", default = 0 }
+kind        = { value = "user" }
+run         = { context = "mapRunId", on_conflict = "keep" }
+[handlers.clean]
+type = "exec"
+command = ["python3", "clean.py"]
+output = "text"
+env = { TOKEN = "${SECRET}" }
+workdir = "/srv"
+"#;
+
+#[test]
+fn handlers_are_read_with_their_references() {
+    let config = worker(WORKER, &[("DIR", "/data"), ("SECRET", "hunter2")]).unwrap();
+    let handler = |name: &str| &config.handlers[&HandlerName::new(name).unwrap()];
+    let HandlerConfig::Sql(sql) = handler("user-stats") else { panic!("sql") };
+    assert_eq!(sql.url, "sqlite:///data/users.db");
+    assert_eq!(
+        sql.statement,
+        SqlStatement::Upsert { table: "user_stats".into(), key: vec!["user_id".into()] }
+    );
+    assert!(sql.create_tables && sql.audit.as_ref().unwrap().table == "audit_log");
+    let names: Vec<_> = sql.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["user_id", "login_count", "kind", "run"]);
+    let count = &sql.columns[1];
+    assert_eq!(count.source, ColumnSource::From("ログイン回数".into()));
+    assert_eq!(
+        (count.r#type, count.on_conflict, count.empty),
+        (SqlType::Int8, OnConflict::Add, EmptyRule::Null)
+    );
+    assert_eq!(count.default, Some(Literal::Integer(0)));
+    assert_eq!(sql.columns[0].empty, EmptyRule::Keep);
+    assert_eq!(sql.columns[3].source, ColumnSource::Context(ContextValue::MapRunId));
+    let HandlerConfig::Exec(exec) = handler("clean") else { panic!("exec") };
+    assert_eq!((exec.command.len(), exec.output), (2, ExecOutput::Text));
+    assert_eq!(exec.env["TOKEN"].expose(), "hunter2");
+}
+
+#[test]
+fn what_is_printed_holds_no_secret_and_reads_back() {
+    let printed = worker(WORKER, &[("DIR", "/data"), ("SECRET", "hunter2")]).unwrap().to_redacted_toml();
+    assert!(!printed.contains("hunter2") && printed.contains("TOKEN = \"***\""), "{printed}");
+    assert!(printed.contains("drain_timeout = \"100s\""), "{printed}");
+    let coordinator_toml = coordinator(STORE, &[]).unwrap().to_redacted_toml();
+    let again = coordinator(&coordinator_toml, &[]).unwrap();
+    assert_eq!(again.to_redacted_toml(), coordinator_toml);
+}
+
+#[test]
+fn every_problem_of_a_handler_is_reported_with_its_key() {
+    let text = r#"
+[handlers.echo]
+type = "exec"
+[handlers.fn]
+type = "lambda"
+command = ["a"]
+[handlers.run]
+type = "exec"
+command = []
+per = "process"
+event_format = "states"
+env = { WARIFU_X = "1" }
+outptu = "text"
+[handlers.db]
+type = "sql"
+url = "postgres://${NOT_SET}@db/x"
+insert = { table = "a; drop table b" }
+upsert = { table = "t", key = [] }
+[handlers.pg]
+type = "sql"
+url = "postgres://me@db/x"
+insert = { table = "t" }
+[handlers.pg.columns]
+a = { from = "$.a.b", on_conflict = "add" }
+b = { from = "x", value = 1 }
+c = { from = "x", type = "integer", colour = 1 }
+[handlers.lite]
+type = "sql"
+url = "sqlite:///x.db"
+upsert = { table = "t", key = ["id"] }
+[handlers.lite.columns]
+name = { from = "name" }
+[handlers."bad name"]
+type = "ftp"
+"#;
+    let expected = [
+        "handlers.echo: is built in; choose another name",
+        "handlers.fn.type: lambda handlers are not available in this version",
+        "handlers.run.command: names no program",
+        "handlers.run.per: a process that is kept running is not available",
+        "handlers.run.event_format: \"states\" is not available",
+        "handlers.run.env: \"WARIFU_X\" cannot be set",
+        "handlers.run.outptu: is not known; did you mean `output`?",
+        "handlers.db.url: the variable NOT_SET is not set",
+        "handlers.db.upsert: only one of insert, upsert can be done with a row",
+        "handlers.db.insert.table: \"a; drop table b\" is no name of a table",
+        "handlers.pg.url: postgres is not available in this version",
+        "handlers.pg.columns.a.from: a JSONPath is not available",
+        "handlers.pg.columns.a.on_conflict: is only for an upsert",
+        "handlers.pg.columns.b.from: exactly one of from, value and context is required",
+        "handlers.pg.columns.c.type: \"integer\": write one of \"text\", \"int2\"",
+        "handlers.pg.columns.c.colour: is not known",
+        "handlers.lite.columns: has no column \"id\", which the key names",
+        "handlers.bad name: is no handler name",
+        "handlers.bad name.type: \"ftp\" is no type of handler",
+    ];
+    let found = problems(worker(text, &[]));
+    for expected in expected {
+        assert!(found.iter().any(|found| found.starts_with(expected)), "{expected} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}

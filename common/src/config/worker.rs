@@ -1,0 +1,130 @@
+//! `worker.toml`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use warifu_model::{HandlerName, WorkerId};
+
+use super::ConfigError;
+use super::handlers::{self, HandlerConfig};
+use super::parts::{S3Config, TelemetryConfig, serialize_duration};
+use super::section::Reader;
+use super::source::Source;
+use crate::transport;
+
+/// Sections of this file.
+const SECTIONS: [&str; 6] = ["coordinator", "tls", "worker", "handlers", "s3", "telemetry"];
+/// Sections of coordinator.toml: their variables may be in the environment too.
+const COORDINATOR_SECTIONS: [&str; 6] = ["server", "auth", "store", "leases", "limits", "retention"];
+
+/// A worker's configuration, checked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerConfig {
+    /// Where coordinators are.
+    pub coordinator: CoordinatorAddresses,
+    /// The worker itself.
+    pub worker: WorkerSection,
+    /// Object storage.
+    pub s3: S3Config,
+    /// Logs.
+    pub telemetry: TelemetryConfig,
+    /// Its handlers by name, the built-in ones among them.
+    #[serde(serialize_with = "serialize_handlers")]
+    pub handlers: BTreeMap<HandlerName, HandlerConfig>,
+}
+
+/// `[coordinator]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CoordinatorAddresses {
+    /// Any of them; each tells where the leader is. At least one.
+    pub endpoints: Vec<String>,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkerSection {
+    /// Stable over restarts. Absent: the machine's name.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_id")]
+    pub id: Option<WorkerId>,
+    /// Where the lock lies that proves that an older process of this ID is gone. Absent: no proof, its leases run out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    /// Batches in progress at once.
+    pub slots: u32,
+    /// What still runs after a drain of this length is cancelled and returned.
+    #[serde(serialize_with = "serialize_duration")]
+    pub drain_timeout: Duration,
+    /// Bytes of scanned shards that are kept.
+    pub cache_bytes: u64,
+}
+
+fn serialize_id<S: serde::Serializer>(id: &Option<WorkerId>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_ref().map_or("", WorkerId::as_str))
+}
+
+fn serialize_handlers<S: serde::Serializer>(
+    handlers: &BTreeMap<HandlerName, HandlerConfig>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(handlers.iter().map(|(name, handler)| (name.as_str(), handler)))
+}
+
+impl WorkerConfig {
+    /// Reads and checks everything; reports every problem at once.
+    pub fn from_source(source: Source) -> Result<Self, ConfigError> {
+        let reader = Reader::new(source, true);
+        reader.refuse_section("tls", "TLS is");
+        let config = Self {
+            coordinator: CoordinatorAddresses::read(&reader),
+            worker: WorkerSection::read(&reader),
+            s3: S3Config::read(&reader),
+            telemetry: TelemetryConfig::read(&reader),
+            handlers: handlers::read_all(&reader),
+        };
+        reader.finish(config, &SECTIONS, &COORDINATOR_SECTIONS)
+    }
+
+    /// The effective configuration as TOML, without secrets.
+    pub fn to_redacted_toml(&self) -> String {
+        toml::to_string(self).expect("every part has a TOML form")
+    }
+}
+
+impl CoordinatorAddresses {
+    fn read(reader: &Reader) -> Self {
+        let mut section = reader.section("coordinator");
+        let endpoints =
+            section.texts("endpoints").unwrap_or_else(|| vec!["http://127.0.0.1:7400".to_owned()]);
+        if endpoints.is_empty() {
+            section.problem("endpoints", "names no coordinator");
+        }
+        for address in &endpoints {
+            if let Err(error) = transport::endpoint(address) {
+                section.problem("endpoints", error.to_string());
+            }
+        }
+        section.finish();
+        Self { endpoints }
+    }
+}
+
+impl WorkerSection {
+    fn read(reader: &Reader) -> Self {
+        /// Each slot may hold a process or a database connection.
+        const MOST_SLOTS: u64 = 4096;
+        let mut section = reader.section("worker");
+        let slots = section.integer("slots", 1, MOST_SLOTS).unwrap_or(8);
+        let config = Self {
+            id: section
+                .parsed("id", |id| WorkerId::new(id).map_err(|error| format!("must be {}", error.rule))),
+            state_dir: section.path("state_dir"),
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            drain_timeout: section.duration("drain_timeout").unwrap_or(Duration::from_secs(100)),
+            cache_bytes: section.integer("cache_bytes", 0, 1 << 44).unwrap_or(268_435_456),
+        };
+        section.finish();
+        config
+    }
+}
