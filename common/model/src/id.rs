@@ -34,7 +34,11 @@ impl MapRunId {
         if valid {
             Ok(Self(value.into()))
         } else {
-            Err(IdError { value: value.to_owned(), what: "map run id", rule: "[a-z]([a-z0-9-]{0,61}[a-z0-9])?" })
+            Err(IdError {
+                value: value.to_owned(),
+                what: "map run id",
+                rule: "[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+            })
         }
     }
 

@@ -25,8 +25,10 @@ pub use id::{
     SessionId, ShardNumber, WorkerId,
 };
 pub use range_set::RangeSet;
-pub use retry::{RetryDecision, Retrier, JitterStrategy, decide_retry, retry_delay};
+pub use retry::{JitterStrategy, Retrier, RetryDecision, decide_retry, retry_delay};
 pub use state::{LimitedBy, MapRunState, RunError};
 pub use time::{Now, Timestamp, WallTime};
 pub use tolerance::{Tolerance, TotalItems};
-pub use view::{ClusterView, MapRunView, PartRef, ResultLocation, Warning, WorkerHandler, WorkerState, WorkerView};
+pub use view::{
+    ClusterView, MapRunView, PartRef, ResultLocation, Warning, WorkerHandler, WorkerState, WorkerView,
+};

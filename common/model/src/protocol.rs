@@ -448,7 +448,6 @@ pub enum ReportVerdict {
     },
 }
 
-
 /// Whether a handler is offered, as placement asks.
 pub fn offers(handlers: &[WorkerHandler], name: &HandlerName) -> bool {
     handlers.iter().any(|handler| handler.name == *name && handler.unavailable.is_none())

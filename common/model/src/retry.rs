@@ -51,7 +51,9 @@ fn matches_widely(pattern: &str, error: &str) -> bool {
     match pattern {
         error_name::ALL => true,
         error_name::TASK_FAILED => error != error_name::TIMEOUT,
-        _ => pattern.strip_suffix('*').is_some_and(|prefix| prefix.ends_with('.') && error.starts_with(prefix)),
+        _ => {
+            pattern.strip_suffix('*').is_some_and(|prefix| prefix.ends_with('.') && error.starts_with(prefix))
+        }
     }
 }
 
@@ -139,8 +141,14 @@ mod tests {
     #[test]
     fn task_failed_matches_everything_but_a_timeout() {
         let policy = [retrier(&["States.TaskFailed"], 1)];
-        assert_eq!(decide_retry(&policy, &[0], &CallFailure::system("States.Timeout", "")), RetryDecision::Final);
-        assert_ne!(decide_retry(&policy, &[0], &CallFailure::system("Exec.Exit.1", "")), RetryDecision::Final);
+        assert_eq!(
+            decide_retry(&policy, &[0], &CallFailure::system("States.Timeout", "")),
+            RetryDecision::Final
+        );
+        assert_ne!(
+            decide_retry(&policy, &[0], &CallFailure::system("Exec.Exit.1", "")),
+            RetryDecision::Final
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::MapRunSpec;
 use crate::{
-    BatchCounts, ErrorGroup, HandlerName, Incarnation, ItemCounts, LeaderTerm, LimitedBy, MapRunId, MapRunState,
-    RunError, WallTime, WorkerId,
+    BatchCounts, ErrorGroup, HandlerName, Incarnation, ItemCounts, LeaderTerm, LimitedBy, MapRunId,
+    MapRunState, RunError, WallTime, WorkerId,
 };
 
 /// One map run at one moment.

@@ -5,8 +5,6 @@
 pub enum BrokenRule {
     /// Reports are answered when they arrive, not when they are durable (P7).
     AnswerBeforeDurable,
-    /// A report is judged without its attempt and round (S2).
-    IgnoreAttempt,
     /// A report counted before is counted again if it comes again (S2).
     CountRepeats,
     /// A batch whose report is in a commit is requeued by Hello or expiry (S3).
@@ -15,26 +13,16 @@ pub enum BrokenRule {
     FreeSlotsAtRevoke,
     /// The end of a stream is taken for the end of the worker (P11).
     StreamEndIsDeath,
-    /// An expiry takes effect before the roster says so (P2).
-    ExpireBeforeRoster,
     /// A new leader opens no adoption window (P15).
     NoAdoptionWindow,
     /// A new leader takes no slots for occupied by workers it has not heard (P15).
     ForgetUnknownSlots,
-    /// Grants are sent although the roster does not hold the worker yet.
-    GrantBeforeRoster,
     /// Grants go on while the stop is on its way to the store.
     GrantWhileStopping,
-    /// Grants of an older redrive's reports are counted.
-    IgnoreRedrive,
     /// Max concurrency is not looked at when a lease brings slots.
     IgnoreMaxConcurrency,
     /// A new leader adopts leases whose attempt or round is not the durable one (S5).
     AdoptAnyAttempt,
-    /// Hello of an expired session keeps its leases.
-    KeepLapsedLeases,
-    /// A return is believed from an older session (S2).
-    ReturnFromOldStream,
     /// The wake-up after a backoff is forgotten.
     ForgetRetryTimer,
     /// A leader goes on deciding when its writes have not been confirmed for too long (P5).

@@ -13,7 +13,7 @@ use crate::run_commit::{Budget, RunCommit};
 use crate::scheduler::Scheduler;
 use crate::timers::Timer;
 use crate::worker::Roster;
-use crate::{BrokenRule, Commit, CommitId, CommitOutcome, Effect, Effects, RequestId};
+use crate::{Commit, CommitId, CommitOutcome, Effect, Effects, RequestId};
 
 /// A refused transaction is sent again after this long.
 const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
@@ -110,7 +110,12 @@ impl Scheduler {
         effects.push(Effect::Commit(commit));
     }
 
-    fn build_run_commits(&mut self, now: Now, budget: &mut Budget, records: &mut Vec<Record>) -> Vec<RunCommit> {
+    fn build_run_commits(
+        &mut self,
+        now: Now,
+        budget: &mut Budget,
+        records: &mut Vec<Record>,
+    ) -> Vec<RunCommit> {
         let context = self.commit_context(now);
         let mut runs = Vec::new();
         for id in std::mem::take(&mut self.commits.dirty) {
@@ -133,16 +138,32 @@ impl Scheduler {
     }
 
     /// Writes which batches are begun, where no report rewrites the shard anyway.
-    fn build_begun(&mut self, id: &MapRunId, number: u32, runs: &mut Vec<RunCommit>, records: &mut Vec<Record>) {
-        let Some(shard) = self.map_runs.get(id).and_then(|map_run| map_run.shards.get(&number)) else { return };
+    fn build_begun(
+        &mut self,
+        id: &MapRunId,
+        number: u32,
+        runs: &mut Vec<RunCommit>,
+        records: &mut Vec<Record>,
+    ) {
+        let Some(shard) = self.map_runs.get(id).and_then(|map_run| map_run.shards.get(&number)) else {
+            return;
+        };
         let written = runs.iter().any(|run| run.id == *id && run.shards.contains_key(&number));
         if written || !shard.opened {
             return;
         }
-        records.push(Record::PutShard(id.clone(), warifu_model::ShardNumber(number), Box::new(shard.record.clone())));
+        records.push(Record::PutShard(
+            id.clone(),
+            warifu_model::ShardNumber(number),
+            Box::new(shard.record.clone()),
+        ));
     }
 
-    fn build_roster(&mut self, records: &mut Vec<Record>, budget: &mut Budget) -> (Vec<Incarnation>, Vec<Incarnation>) {
+    fn build_roster(
+        &mut self,
+        records: &mut Vec<Record>,
+        budget: &mut Budget,
+    ) -> (Vec<Incarnation>, Vec<Incarnation>) {
         let mut adds = Vec::new();
         for incarnation in std::mem::take(&mut self.commits.roster_adds) {
             let Some(worker) = self.workers.get(&incarnation) else { continue };
@@ -226,15 +247,21 @@ impl Scheduler {
     /// Callers whose answer was not given.
     pub(crate) fn waiting_requests(&self) -> Vec<RequestId> {
         let staged = self.map_runs.values().flat_map(|map_run| map_run.staged.replies.iter().copied());
-        let loading = self.map_runs.values().filter_map(|map_run| map_run.loading.as_ref().map(|l| l.request));
-        let in_flight = self.commits.in_flight.iter().flat_map(|f| f.runs.iter().flat_map(|run| run.replies.clone()));
+        let loading =
+            self.map_runs.values().filter_map(|map_run| map_run.loading.as_ref().map(|l| l.request));
+        let in_flight =
+            self.commits.in_flight.iter().flat_map(|f| f.runs.iter().flat_map(|run| run.replies.clone()));
         staged.chain(loading).chain(in_flight).collect()
     }
 
     /// True if a removal from the roster is staged or on its way.
     pub(crate) fn is_leaving(&self, incarnation: Incarnation) -> bool {
         self.commits.roster_removes.contains_key(&incarnation)
-            || self.commits.in_flight.as_ref().is_some_and(|in_flight| in_flight.removes.contains(&incarnation))
+            || self
+                .commits
+                .in_flight
+                .as_ref()
+                .is_some_and(|in_flight| in_flight.removes.contains(&incarnation))
     }
 
     /// Stages the removal of a process from the roster.
@@ -242,8 +269,5 @@ impl Scheduler {
         self.commits.roster_adds.remove(&incarnation);
         self.commits.roster_removes.insert(incarnation, worker);
         self.want_commit(now.at);
-        if self.breaks(BrokenRule::ExpireBeforeRoster) {
-            self.forget_worker(now, incarnation);
-        }
     }
 }

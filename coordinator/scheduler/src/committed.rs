@@ -84,20 +84,17 @@ impl Scheduler {
             let policy = &map_run.spec.item_processor.retry;
             let fraction = self.random.fraction();
             let delays = open.retries_used.iter().zip(policy).filter(|(used, _)| **used > 0);
-            let delay = delays.map(|(used, retrier)| retry_delay(retrier, *used, fraction)).max().unwrap_or_default();
+            let delay =
+                delays.map(|(used, retrier)| retry_delay(retrier, *used, fraction)).max().unwrap_or_default();
             let not_before = now.at + delay;
             shard.waiting.insert(batch, not_before);
             map_run.retries.insert((not_before, report.shard.0, batch));
-            if !self.config_breaks(BrokenRule::ForgetRetryTimer) {
+            if !self.breaks(BrokenRule::ForgetRetryTimer) {
                 self.timers.set_earlier(Timer::Retry(report.map_run.clone()), not_before);
             }
         }
         let map_run = self.map_runs.get_mut(&report.map_run).expect("it was there a moment ago");
         map_run.shard_changed(report.shard.0);
-    }
-
-    fn config_breaks(&self, rule: BrokenRule) -> bool {
-        self.breaks(rule)
     }
 
     pub(crate) fn on_retry_due(&mut self, now: Now, id: &MapRunId) {
@@ -112,7 +109,13 @@ impl Scheduler {
         self.placement_wanted = true;
     }
 
-    fn on_state_changed(&mut self, now: Now, id: &MapRunId, before: (MapRunState, u32), effects: &mut Effects) {
+    fn on_state_changed(
+        &mut self,
+        now: Now,
+        id: &MapRunId,
+        before: (MapRunState, u32),
+        effects: &mut Effects,
+    ) {
         let Some(map_run) = self.map_runs.get_mut(id) else { return };
         let after = (map_run.status.state, map_run.status.redrive);
         if before == after {

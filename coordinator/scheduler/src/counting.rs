@@ -75,7 +75,8 @@ fn count_entry(
     open.last_call = Some(entry.call);
     for group in &entry.failed {
         count_failed(&mut open, status, entry.call, group, by.time);
-        let place = FailurePlace { first_item: shard.composed.first_item, first_batch: shard.composed.first_batch };
+        let place =
+            FailurePlace { first_item: shard.composed.first_item, first_batch: shard.composed.first_batch };
         store_failures(entry, group, &open, place, by, failures);
         sample_failures(status, entry, group, shard.composed.first_item);
     }
@@ -178,7 +179,9 @@ fn error_key(status: &StatusRecord, failure: &CallFailure) -> (FailureKind, Stri
 }
 
 fn group_failure(groups: &mut Vec<ErrorGroup>, failure: &CallFailure, count: u64, time: WallTime) {
-    if let Some(group) = groups.iter_mut().find(|group| group.error == failure.error && group.kind == failure.kind) {
+    if let Some(group) =
+        groups.iter_mut().find(|group| group.error == failure.error && group.kind == failure.kind)
+    {
         group.count += count;
         group.last_time = time;
     } else if groups.len() < MAX_ERROR_GROUPS {
@@ -194,7 +197,8 @@ fn group_failure(groups: &mut Vec<ErrorGroup>, failure: &CallFailure, count: u64
 }
 
 fn sample_failures(status: &mut StatusRecord, entry: &BatchReport, group: &FailedItems, first_item: u64) {
-    let of_group = |known: &&mut ErrorGroup| known.error == group.failure.error && known.kind == group.failure.kind;
+    let of_group =
+        |known: &&mut ErrorGroup| known.error == group.failure.error && known.kind == group.failure.kind;
     let Some(known) = status.error_groups.iter_mut().find(of_group) else { return };
     for (offset, place) in group.items.iter().zip(places(group)) {
         if known.samples.len() >= MAX_SAMPLES {

@@ -40,7 +40,10 @@ impl Scheduler {
     fn check_slots(&self, map_run: &MapRun) -> Result<(), Violation> {
         let held: u32 = self.workers.values().map(|worker| worker.held_for(&map_run.id)).sum();
         if held != map_run.held_slots {
-            return violation(format!("{}: workers hold {held} slots, counted {}", map_run.id, map_run.held_slots));
+            return violation(format!(
+                "{}: workers hold {held} slots, counted {}",
+                map_run.id, map_run.held_slots
+            ));
         }
         Ok(())
     }
@@ -62,7 +65,9 @@ impl Scheduler {
         }
         for ((id, number), leased) in by_shard {
             if self.map_runs[&id].shards[&number].leased.len() != leased {
-                return violation(format!("{id} shard {number}: leases and shard disagree on what is leased"));
+                return violation(format!(
+                    "{id} shard {number}: leases and shard disagree on what is leased"
+                ));
             }
         }
         Ok(())
@@ -71,7 +76,8 @@ impl Scheduler {
 
 /// Every batch is in exactly one place.
 fn check_shard(map_run: &MapRun, number: u32, shard: &Shard) -> Result<(), Violation> {
-    let finished: u64 = shard.record.finished.iter().map(|range| u64::from(range.end_batch - range.first_batch)).sum();
+    let finished: u64 =
+        shard.record.finished.iter().map(|range| u64::from(range.end_batch - range.first_batch)).sum();
     let places = shard.pending.len()
         + shard.orphan.len()
         + shard.waiting.len() as u64

@@ -2,7 +2,9 @@
 
 use warifu_model::protocol::{CoordinatorMessage, RunFault};
 use warifu_model::spec::LimitsUpdate;
-use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, Now, RunError, ShardNumber, Warning, error_name};
+use warifu_model::{
+    BatchOrdinal, LeaseId, MapRunId, MapRunState, Now, RunError, ShardNumber, Warning, error_name,
+};
 
 use crate::event::CreateMapRun;
 use crate::map_run::{Finish, MapRun, NO_TIME, RedriveRequest, Source, Stop, Terminal, new_status};
@@ -15,7 +17,13 @@ use crate::timers::Timer;
 use crate::{Effect, Effects, Rejection, Reply, RequestId};
 
 impl Scheduler {
-    pub(crate) fn on_create(&mut self, now: Now, request: RequestId, create: CreateMapRun, effects: &mut Effects) {
+    pub(crate) fn on_create(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        create: CreateMapRun,
+        effects: &mut Effects,
+    ) {
         if let Err(rejection) = self.may_create(&create) {
             return match rejection {
                 None => self.answer_repeat(now, request, &create.id, effects),
@@ -67,7 +75,10 @@ impl Scheduler {
 
     /// The answer to a repeated request must not be given before the first one is durable.
     fn answer_repeat(&mut self, now: Now, request: RequestId, id: &MapRunId, effects: &mut Effects) {
-        let durable = self.map_runs.get(id).is_some_and(|map_run| map_run.record.create_time != NO_TIME && !self.is_creating(id));
+        let durable = self
+            .map_runs
+            .get(id)
+            .is_some_and(|map_run| map_run.record.create_time != NO_TIME && !self.is_creating(id));
         if durable {
             return self.reply_map_run(&[request], id, effects);
         }
@@ -79,7 +90,8 @@ impl Scheduler {
 
     fn is_creating(&self, id: &MapRunId) -> bool {
         let staged = self.map_runs.get(id).is_some_and(|map_run| map_run.staged.create);
-        staged || self.commits.in_flight.iter().any(|in_flight| in_flight.runs.iter().any(|run| run.id == *id))
+        staged
+            || self.commits.in_flight.iter().any(|in_flight| in_flight.runs.iter().any(|run| run.id == *id))
     }
 
     pub(crate) fn handler_is_offered(&self, handler: &warifu_model::HandlerName) -> bool {
@@ -112,22 +124,31 @@ impl Scheduler {
             return effects.reply(request, Err(Rejection::NoSuchMapRun(id.clone())));
         };
         if map_run.status.state.is_terminal() || map_run.staged.terminal.is_some() {
-            return effects.reply(request, Err(wrong_state(map_run, "only a run that is not finished can be updated")));
+            return effects
+                .reply(request, Err(wrong_state(map_run, "only a run that is not finished can be updated")));
         }
         merge_update(map_run.staged.update.get_or_insert_default(), update);
         map_run.staged.replies.push(request);
         self.touch(now.at, id);
     }
 
-    pub(crate) fn on_stop_requested(&mut self, now: Now, request: RequestId, id: &MapRunId, effects: &mut Effects) {
+    pub(crate) fn on_stop_requested(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        id: &MapRunId,
+        effects: &mut Effects,
+    ) {
         let Some(map_run) = self.map_runs.get_mut(id) else {
             return effects.reply(request, Err(Rejection::NoSuchMapRun(id.clone())));
         };
         if map_run.status.state.is_terminal() {
-            return effects.reply(request, Err(wrong_state(map_run, "only a run that is not finished can be stopped")));
+            return effects
+                .reply(request, Err(wrong_state(map_run, "only a run that is not finished can be stopped")));
         }
         map_run.staged.replies.push(request);
-        let error = RunError { error: error_name::ABORTED.to_owned(), cause: "a user stopped the run".to_owned() };
+        let error =
+            RunError { error: error_name::ABORTED.to_owned(), cause: "a user stopped the run".to_owned() };
         self.stop(now, id, MapRunState::Aborted, error);
     }
 
@@ -171,7 +192,8 @@ impl Scheduler {
         lease.revoked_from = Some(0);
         let stream = self.workers.get(&lease.holder).and_then(|worker| worker.stream);
         if let Some(stream) = stream {
-            effects.send(stream, CoordinatorMessage::Revoke { lease: id, from: BatchOrdinal(0), cancel: true });
+            effects
+                .send(stream, CoordinatorMessage::Revoke { lease: id, from: BatchOrdinal(0), cancel: true });
         }
     }
 
@@ -288,7 +310,12 @@ impl Scheduler {
         effects.push(Effect::LoadShards { map_run: id.clone() });
     }
 
-    pub(crate) fn on_shards_loaded(&mut self, now: Now, id: &MapRunId, shards: Vec<(ShardNumber, ShardRecord)>) {
+    pub(crate) fn on_shards_loaded(
+        &mut self,
+        now: Now,
+        id: &MapRunId,
+        shards: Vec<(ShardNumber, ShardRecord)>,
+    ) {
         let config = self.config.clone();
         let Some(map_run) = self.map_runs.get_mut(id) else { return };
         let Some(RedriveRequest { request, update }) = map_run.loading.take() else { return };
@@ -303,7 +330,10 @@ impl Scheduler {
             return effects.reply(request, Err(Rejection::NoSuchMapRun(id.clone())));
         };
         if !map_run.status.state.is_terminal() || map_run.leaves_end {
-            return effects.reply(request, Err(wrong_state(map_run, "only a finished run can be deleted; stop it first")));
+            return effects.reply(
+                request,
+                Err(wrong_state(map_run, "only a finished run can be deleted; stop it first")),
+            );
         }
         map_run.leaves_end = true;
         map_run.staged.delete = true;
@@ -322,13 +352,15 @@ impl Scheduler {
 
 fn may_redrive(map_run: &MapRun) -> Result<(), &'static str> {
     match map_run.status.state {
-        MapRunState::Queued | MapRunState::Running | MapRunState::Stopping => Err("only a finished run can be redriven"),
-        MapRunState::Succeeded if map_run.status.item_counts.succeeded == map_run.status.item_counts.total => {
+        MapRunState::Queued | MapRunState::Running | MapRunState::Stopping => {
+            Err("only a finished run can be redriven")
+        }
+        MapRunState::Succeeded
+            if map_run.status.item_counts.succeeded == map_run.status.item_counts.total =>
+        {
             Err("every item succeeded, so there is nothing to redrive")
         }
-        _ if map_run.leaves_end => {
-            Err("a redrive or deletion is under way")
-        }
+        _ if map_run.leaves_end => Err("a redrive or deletion is under way"),
         MapRunState::Succeeded | MapRunState::Failed | MapRunState::Aborted => Ok(()),
     }
 }
@@ -347,7 +379,8 @@ fn handler_warning(handler: &str) -> Warning {
 fn merge_update(into: &mut LimitsUpdate, update: LimitsUpdate) {
     into.max_concurrency = update.max_concurrency.or(into.max_concurrency);
     into.tolerated_failure_count = update.tolerated_failure_count.or(into.tolerated_failure_count);
-    into.tolerated_failure_percentage = update.tolerated_failure_percentage.or(into.tolerated_failure_percentage);
+    into.tolerated_failure_percentage =
+        update.tolerated_failure_percentage.or(into.tolerated_failure_percentage);
 }
 
 impl MapRun {
@@ -371,7 +404,11 @@ impl MapRun {
     }
 
     fn everything_is_decided(&self) -> bool {
-        self.status.total_known && self.is_composed() && self.is_quiet() && self.staged.stop.is_none() && self.staged.reports.is_empty()
+        self.status.total_known
+            && self.is_composed()
+            && self.is_quiet()
+            && self.staged.stop.is_none()
+            && self.staged.reports.is_empty()
     }
 
     /// Nothing is leased or being counted; what is pending or waits stays as it is.

@@ -11,7 +11,12 @@ use crate::shard::{Shard, insert_finished};
 
 impl MapRun {
     /// The order to write the manifest; `None` for a run without a result writer.
-    pub(crate) fn manifest_order(&self, state: MapRunState, now: Now, _config: &Config) -> Option<ManifestOrder> {
+    pub(crate) fn manifest_order(
+        &self,
+        state: MapRunState,
+        now: Now,
+        _config: &Config,
+    ) -> Option<ManifestOrder> {
         let writer = self.spec.result_writer.as_ref()?;
         let (item_counts, batch_counts) = self.final_counts(&self.status);
         Some(ManifestOrder {
@@ -77,7 +82,8 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
             pending.extend(not_sent_again(composed.first_item, open));
         }
     }
-    let start_byte = composed.checkpoints.first().map_or(composed.range.start, |checkpoint| checkpoint.offset);
+    let start_byte =
+        composed.checkpoints.first().map_or(composed.range.start, |checkpoint| checkpoint.offset);
     let end = FinishedRange {
         first_batch: composed.batches,
         end_batch: composed.batches,
@@ -102,7 +108,10 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
 }
 
 /// Items of a batch that a redrive was to send again and did not: ranges within the batch, its bytes for each.
-fn not_sent_again(first_item: u64, open: &crate::record::OpenBatch) -> impl Iterator<Item = PendingItems> + '_ {
+fn not_sent_again(
+    first_item: u64,
+    open: &crate::record::OpenBatch,
+) -> impl Iterator<Item = PendingItems> + '_ {
     let first = first_item + u64::from(open.first_item);
     open.undecided.ranges().map(move |range| PendingItems {
         first_index: first + u64::from(range.start),

@@ -305,7 +305,9 @@ impl MapRun {
     /// One past the last byte of the last composed shard.
     pub(crate) fn composed_until(&self) -> u64 {
         match self.planned().map(|planned| &planned.composer) {
-            Some(composer) if composer.next_shard() > 0 => composer.plan().range(composer.next_shard() - 1).end,
+            Some(composer) if composer.next_shard() > 0 => {
+                composer.plan().range(composer.next_shard() - 1).end
+            }
             Some(composer) => composer.plan().data_start,
             None => 0,
         }
@@ -338,7 +340,12 @@ impl MapRun {
         let of_shard = |shard: &Shard| shard.record.open.len();
         self.shards.values().filter(move |shard| of_shard(shard) > 0).flat_map(|shard| {
             let begun = |open: &OpenBatch| open.attempts > 0 && !open.undecided.is_empty();
-            shard.record.open.iter().filter(move |(_, open)| begun(open)).map(move |(batch, open)| (shard, *batch, open))
+            shard
+                .record
+                .open
+                .iter()
+                .filter(move |(_, open)| begun(open))
+                .map(move |(batch, open)| (shard, *batch, open))
         })
     }
 

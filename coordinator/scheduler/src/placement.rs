@@ -98,9 +98,9 @@ impl Scheduler {
     }
 
     fn may_take(&self, worker: &Worker, map_run: &MapRun) -> bool {
-        let in_roster = worker.roster == Roster::Present
-            || (worker.roster == Roster::Adding && self.breaks(BrokenRule::GrantBeforeRoster));
-        let runs_alone = worker.leases.iter().any(|lease| self.leases.get(lease).is_some_and(|lease| lease.alone));
+        let in_roster = worker.roster == Roster::Present;
+        let runs_alone =
+            worker.leases.iter().any(|lease| self.leases.get(lease).is_some_and(|lease| lease.alone));
         worker.stream.is_some()
             && in_roster
             && !worker.draining
@@ -121,16 +121,26 @@ impl Scheduler {
     }
 
     /// Takes batches for a lease out of what waits: retries first, then the worker's own shards, then the lowest.
-    fn choose_span(&mut self, now: Now, id: &MapRunId, worker: Incarnation, count: u32, idle: bool) -> Option<Span> {
+    fn choose_span(
+        &mut self,
+        now: Now,
+        id: &MapRunId,
+        worker: Incarnation,
+        count: u32,
+        idle: bool,
+    ) -> Option<Span> {
         let map_run = self.map_runs.get_mut(id)?;
         let opened = |number: &u32| map_run.shards.get(number).is_some_and(|shard| shard.opened);
         let shards: Vec<u32> = map_run.open_shards.iter().copied().filter(opened).collect();
-        let span = shards.iter().find_map(|number| take_due(map_run.shards.get_mut(number)?, *number, now, idle));
+        let span =
+            shards.iter().find_map(|number| take_due(map_run.shards.get_mut(number)?, *number, now, idle));
         let span = span.or_else(|| {
             let own = |number: &&u32| map_run.shards[*number].affinity == Some(worker);
             let ordered = shards.iter().filter(own).chain(shards.iter());
             let ordered: Vec<u32> = ordered.copied().collect();
-            ordered.iter().find_map(|number| take_pending(map_run.shards.get_mut(number)?, *number, count, idle))
+            ordered
+                .iter()
+                .find_map(|number| take_pending(map_run.shards.get_mut(number)?, *number, count, idle))
         });
         if let Some(span) = &span {
             map_run.shard_changed(span.shard);
@@ -156,7 +166,8 @@ impl Scheduler {
         map_run.held_slots += slots;
         let redrive = map_run.status.redrive;
         let shard = map_run.shards.get_mut(&span.shard).expect("a span is of a shard that exists");
-        let (lease, grant_batches) = lease_of(now, lease_id, incarnation, id, redrive, shard, &span, &self.config);
+        let (lease, grant_batches) =
+            lease_of(now, lease_id, incarnation, id, redrive, shard, &span, &self.config);
         let grant = Grant {
             lease: lease_id,
             session: worker.session,
@@ -186,7 +197,10 @@ impl Scheduler {
         let workers = holders.len();
         for worker in holders {
             let map_run = &self.map_runs[id];
-            if !self.may_grant(map_run) || map_run.open_shards.is_empty() || map_run.held_slots > map_run.max_concurrency() {
+            if !self.may_grant(map_run)
+                || map_run.open_shards.is_empty()
+                || map_run.held_slots > map_run.max_concurrency()
+            {
                 return;
             }
             let held = self.workers[&worker].held_for(id);
@@ -203,7 +217,8 @@ impl Scheduler {
     /// Batches that a worker holds of a run and has not begun.
     fn not_begun(&self, worker: Incarnation, id: &MapRunId) -> u32 {
         let leases = self.workers[&worker].leases.iter().filter_map(|lease| self.leases.get(lease));
-        let count = leases.filter(|lease| lease.map_run == *id).map(|lease| lease.not_begun().count()).sum::<usize>();
+        let count =
+            leases.filter(|lease| lease.map_run == *id).map(|lease| lease.not_begun().count()).sum::<usize>();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -235,7 +250,8 @@ impl Scheduler {
         for incarnation in needy {
             let wanted = self.not_begun(incarnation, id);
             let room = self.room(&self.map_runs[id]);
-            let fair = self.fair_slots(id, incarnation).saturating_sub(self.workers[&incarnation].held_for(id));
+            let fair =
+                self.fair_slots(id, incarnation).saturating_sub(self.workers[&incarnation].held_for(id));
             let slots = self.workers[&incarnation].free_slots().min(room).min(wanted).min(fair);
             if slots > 0 {
                 self.give_slots(id, incarnation, slots, effects);
@@ -256,7 +272,7 @@ impl Scheduler {
     /// Idle slots elsewhere could run what a holder has not begun: half of the longest tail is asked back.
     /// A holder without any slot, or of a run over its limit, is asked for all that it has not begun.
     fn rebalance(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
-        self.revoke_where_slots_are_missing(now, id, effects);
+        self.revoke_where_slots_are_missing(id, effects);
         let map_run = &self.map_runs[id];
         if !map_run.open_shards.is_empty() || !self.may_grant(map_run) || map_run.room() == 0 {
             return;
@@ -282,12 +298,15 @@ impl Scheduler {
         }
     }
 
-    fn revoke_where_slots_are_missing(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
+    fn revoke_where_slots_are_missing(&mut self, id: &MapRunId, effects: &mut Effects) {
         let map_run = &self.map_runs[id];
         let over = map_run.held_slots > map_run.max_concurrency();
         let missing = |lease: &&Lease| {
             let holds_none = self.workers.get(&lease.holder).is_some_and(|worker| worker.held_for(id) == 0);
-            lease.map_run == *id && lease.revoked_from.is_none() && (holds_none || over) && lease.not_begun().next().is_some()
+            lease.map_run == *id
+                && lease.revoked_from.is_none()
+                && (holds_none || over)
+                && lease.not_begun().next().is_some()
         };
         let leases: Vec<(LeaseId, u32)> = self
             .leases
@@ -298,7 +317,6 @@ impl Scheduler {
         for (lease, from) in leases {
             self.revoke_from(lease, from, effects);
         }
-        let _ = now;
     }
 
     fn revoke_from(&mut self, id: LeaseId, from: u32, effects: &mut Effects) {
@@ -307,7 +325,8 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(&lease.holder) else { return };
         let Some(stream) = worker.stream else { return };
         lease.revoked_from = Some(from);
-        effects.send(stream, CoordinatorMessage::Revoke { lease: id, from: BatchOrdinal(from), cancel: false });
+        effects
+            .send(stream, CoordinatorMessage::Revoke { lease: id, from: BatchOrdinal(from), cancel: false });
         if frees_slots && let Some(map_run) = self.map_runs.get_mut(&lease.map_run) {
             map_run.held_slots -= worker.held_for(&map_run.id);
             worker.set_held(&map_run.id, 0);
@@ -325,7 +344,12 @@ fn span_length(map_run: &MapRun, slots: u32, workers: usize, config: &Config) ->
         Some(_) => config.max_span_batches,
         None => FIRST_SPAN_PER_SLOT.saturating_mul(slots),
     };
-    let waiting: u64 = map_run.open_shards.iter().filter_map(|number| map_run.shards.get(number)).map(|s| s.pending.len()).sum();
+    let waiting: u64 = map_run
+        .open_shards
+        .iter()
+        .filter_map(|number| map_run.shards.get(number))
+        .map(|s| s.pending.len())
+        .sum();
     let parts = u64::try_from(workers).unwrap_or(u64::MAX).saturating_mul(u64::from(FAIR_PARTS)).max(1);
     // While shards are still to come, what waits now is not what remains.
     let fair = if map_run.is_composed() { waiting.div_ceil(parts) } else { waiting };
@@ -356,7 +380,8 @@ fn take_around_lost(shard: &mut Shard, number: u32, count: u32, idle: bool) -> O
     let batches: Vec<u32> = if lost(first) {
         vec![first]
     } else {
-        let run = (first..first.saturating_add(count)).take_while(|batch| shard.pending.contains(*batch) && !lost(*batch));
+        let run = (first..first.saturating_add(count))
+            .take_while(|batch| shard.pending.contains(*batch) && !lost(*batch));
         run.collect()
     };
     let alone = runs_alone(shard, first);

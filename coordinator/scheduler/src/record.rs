@@ -10,8 +10,8 @@ use warifu_dataset::{ComposedShard, Composer, Probe};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    ErrorGroup, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId, MapRunState, PartRef, RangeSet,
-    ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
+    ErrorGroup, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId, MapRunState, PartRef,
+    RangeSet, ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
 };
 
 /// One write of a transaction.
@@ -176,7 +176,11 @@ impl ShardRecord {
     pub fn estimated_bytes(&self) -> usize {
         128 + self.composed.checkpoints.len() * 16
             + self.finished.len() * 24
-            + self.open.values().map(|open| 32 + open.undecided.range_count() * 4 + open.failed.range_count() * 4).sum::<usize>()
+            + self
+                .open
+                .values()
+                .map(|open| 32 + open.undecided.range_count() * 4 + open.failed.range_count() * 4)
+                .sum::<usize>()
             + self.begun.range_count() * 6
             + (self.losses.len() + self.deaths.len()) * 6
             + self.reports.len() * 16

@@ -46,14 +46,20 @@ impl Scheduler {
         let all: RangeSet = report.entries.iter().map(|entry| entry.batch.0).collect();
         let refused = |batches| Judgement::Answer(ReportVerdict::Refused { batches });
         let Some(map_run) = self.map_runs.get(&report.map_run) else { return refused(all) };
-        if map_run.status.state.is_terminal() || self.is_other_redrive(map_run, report.redrive) {
+        if map_run.status.state.is_terminal() || map_run.status.redrive != report.redrive {
             return refused(all);
         }
         let Some(shard) = map_run.shards.get(&report.shard.0) else { return refused(all) };
         if was_counted(&shard.record, report) && !self.breaks(BrokenRule::CountRepeats) {
             return Judgement::Repeat;
         }
-        if map_run.staged.reports.iter().chain(self.in_flight_reports()).any(|staged| is_same(&staged.report, report)) {
+        if map_run
+            .staged
+            .reports
+            .iter()
+            .chain(self.in_flight_reports())
+            .any(|staged| is_same(&staged.report, report))
+        {
             return Judgement::UnderWay;
         }
         let foreign = self.foreign_batches(map_run, report);
@@ -64,20 +70,17 @@ impl Scheduler {
         if counted_elsewhere { Judgement::Answer(ReportVerdict::Superseded) } else { refused(foreign) }
     }
 
-    pub(crate) fn is_other_redrive(&self, map_run: &MapRun, redrive: u32) -> bool {
-        map_run.status.redrive != redrive && !self.breaks(BrokenRule::IgnoreRedrive)
-    }
-
     /// The report's batches that its lease does not cover, or that contradict what is known of them.
     fn foreign_batches(&self, map_run: &MapRun, report: &Report) -> RangeSet {
         let shard = &map_run.shards[&report.shard.0];
-        let lease = self.leases.get(&report.lease).filter(|lease| lease.shard == report.shard && lease.redrive == report.redrive);
+        let lease = self
+            .leases
+            .get(&report.lease)
+            .filter(|lease| lease.shard == report.shard && lease.redrive == report.redrive);
         let covers = |entry: &BatchReport| {
             let granted = GrantedFor { attempt: entry.attempt, round: entry.round };
             lease.is_some_and(|lease| {
-                let covered = lease.covers(entry.batch, granted)
-                    || (self.breaks(BrokenRule::IgnoreAttempt) && shard.leased.contains_key(&entry.batch.0));
-                covered && !shard.committing.contains(entry.batch.0)
+                lease.covers(entry.batch, granted) && !shard.committing.contains(entry.batch.0)
             }) || (self.breaks(BrokenRule::CountRepeats) && is_decided(shard, entry.batch.0))
         };
         let sound = |entry: &BatchReport| is_sound(entry, shard.record.open.get(&entry.batch.0));
@@ -121,7 +124,8 @@ fn is_sound(entry: &BatchReport, open: Option<&crate::record::OpenBatch>) -> boo
     }
     let disjoint = seen.len() == items;
     let within = seen.intersection(&sent).len() == seen.len();
-    let same_batch = open.is_none_or(|open| open.item_count == entry.item_count && open.first_item == entry.first_item);
+    let same_batch =
+        open.is_none_or(|open| open.item_count == entry.item_count && open.first_item == entry.first_item);
     disjoint && within && same_batch && entry.item_count > 0
 }
 

@@ -176,7 +176,8 @@ impl MapRun {
 
     fn build_redrive(&mut self, now: Now, records: &mut Vec<Record>, part: &mut RunCommit) {
         let Some(update) = self.staged.redrive.take() else { return };
-        part.status = redriven_status(&self.status, self.shards.values().map(|shard| &shard.record), now.wall);
+        part.status =
+            redriven_status(&self.status, self.shards.values().map(|shard| &shard.record), now.wall);
         let mut spec = (*self.spec).clone();
         update.apply_to(&mut spec);
         take_limits(&mut part.status, &spec);
@@ -231,7 +232,8 @@ impl MapRun {
     fn build_stop(&mut self, context: &CommitContext, part: &mut RunCommit) {
         let status = &mut part.status;
         let stop = self.staged.stop.take().or_else(|| self.exceeded(context, status));
-        let Some(stop) = stop.filter(|_| matches!(status.state, MapRunState::Running | MapRunState::Queued)) else {
+        let Some(stop) = stop.filter(|_| matches!(status.state, MapRunState::Running | MapRunState::Queued))
+        else {
             return;
         };
         status.state = MapRunState::Stopping;
@@ -266,7 +268,8 @@ impl MapRun {
     fn settle_ceiling(&self, context: &CommitContext, status: &mut StatusRecord) {
         let at_most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
         let limit = at_most(status.max_concurrency);
-        let nobody_holds_more = context.all_workers_known && self.held_slots <= limit && self.unknown_slots == 0;
+        let nobody_holds_more =
+            context.all_workers_known && self.held_slots <= limit && self.unknown_slots == 0;
         if limit > at_most(status.concurrency_ceiling) || nobody_holds_more {
             status.concurrency_ceiling = status.max_concurrency;
         }

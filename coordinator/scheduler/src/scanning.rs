@@ -31,7 +31,11 @@ impl Scheduler {
     }
 
     pub(crate) fn running_ids(&self) -> Vec<MapRunId> {
-        self.map_runs.values().filter(|map_run| map_run.is_running()).map(|map_run| map_run.id.clone()).collect()
+        self.map_runs
+            .values()
+            .filter(|map_run| map_run.is_running())
+            .map(|map_run| map_run.id.clone())
+            .collect()
     }
 
     /// The next thing to read for a run; `None` of a shard number means its head.
@@ -40,7 +44,8 @@ impl Scheduler {
         match &map_run.source {
             Source::Unprobed => {
                 let probing = Scanning::Probe(id.clone());
-                let under_way = self.workers.values().any(|worker| worker.scanning.as_ref() == Some(&probing));
+                let under_way =
+                    self.workers.values().any(|worker| worker.scanning.as_ref() == Some(&probing));
                 (!under_way).then_some(None)
             }
             Source::Planned(planned) => map_run.next_shard_to_scan(planned, self.scan_ahead()).map(Some),
@@ -62,11 +67,20 @@ impl Scheduler {
             worker.is_reachable() && worker.scanning.is_none() && !worker.draining && knows_cut
         };
         let anybody_offers = self.handler_is_offered(handler);
-        let candidates = self.workers.values().filter(able).filter(|worker| !anybody_offers || worker.offers(handler));
-        candidates.min_by_key(|worker| (worker.leases.len(), worker.incarnation)).map(|worker| worker.incarnation)
+        let candidates =
+            self.workers.values().filter(able).filter(|worker| !anybody_offers || worker.offers(handler));
+        candidates
+            .min_by_key(|worker| (worker.leases.len(), worker.incarnation))
+            .map(|worker| worker.incarnation)
     }
 
-    fn order_scan(&mut self, id: &MapRunId, incarnation: Incarnation, shard: Option<u32>, effects: &mut Effects) {
+    fn order_scan(
+        &mut self,
+        id: &MapRunId,
+        incarnation: Incarnation,
+        shard: Option<u32>,
+        effects: &mut Effects,
+    ) {
         let Some(stream) = self.open_run_at(id, incarnation, effects) else { return };
         let Some(map_run) = self.map_runs.get_mut(id) else { return };
         let Some(worker) = self.workers.get_mut(&incarnation) else { return };
@@ -316,9 +330,13 @@ impl MapRun {
 impl Planned {
     fn take_scan(&mut self, shard: u32, scan: ShardScan, from: Incarnation) {
         let plan = self.composer.plan();
-        let wanted = shard >= self.composer.next_shard() && shard < plan.shard_count() && scan.range == plan.range(shard);
+        let wanted = shard >= self.composer.next_shard()
+            && shard < plan.shard_count()
+            && scan.range == plan.range(shard);
         // A rescan's result replaces the guess; a late guess does not replace it.
-        let stale = self.rescan && shard == self.composer.next_shard() && scan.positions.entry != self.composer.entry();
+        let stale = self.rescan
+            && shard == self.composer.next_shard()
+            && scan.positions.entry != self.composer.entry();
         if wanted && !stale {
             self.scans.insert(shard, (scan, Some(from)));
         }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::WorkerMessage;
-use warifu_model::{Incarnation, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, Now, SessionId, Timestamp, WorkerId};
+use warifu_model::{
+    Incarnation, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, Now, SessionId, Timestamp, WorkerId,
+};
 
 use crate::commit::Commits;
 use crate::lease::Lease;
@@ -88,7 +90,11 @@ impl Scheduler {
 
     /// When the next `DeadlineReached` is wanted.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if self.stepped_down { None } else { self.timers.first().into_iter().chain(self.lead_deadline()).min() }
+        if self.stepped_down {
+            None
+        } else {
+            self.timers.first().into_iter().chain(self.lead_deadline()).min()
+        }
     }
 
     /// Runs whose view changed since the last call.
@@ -104,7 +110,9 @@ impl Scheduler {
     fn on_event(&mut self, now: Now, event: Event, effects: &mut Effects) {
         match event {
             Event::CreateRequested { request, create } => self.on_create(now, request, create, effects),
-            Event::StopRequested { request, map_run } => self.on_stop_requested(now, request, &map_run, effects),
+            Event::StopRequested { request, map_run } => {
+                self.on_stop_requested(now, request, &map_run, effects)
+            }
             Event::UpdateRequested { request, map_run, update } => {
                 self.on_update(now, request, &map_run, update, effects);
             }
@@ -116,7 +124,9 @@ impl Scheduler {
             Event::UncordonRequested { request, worker } => self.on_uncordon(request, &worker, effects),
             Event::MessageReceived { stream, message } => self.on_message(now, stream, message, effects),
             Event::StreamClosed { stream } => self.on_stream_closed(now, stream),
-            Event::CommitFinished { commit, outcome } => self.on_commit_finished(now, commit, outcome, effects),
+            Event::CommitFinished { commit, outcome } => {
+                self.on_commit_finished(now, commit, outcome, effects)
+            }
             Event::ShardsLoaded { map_run, shards } => self.on_shards_loaded(now, &map_run, shards),
             Event::ManifestWritten { map_run, redrive, result } => {
                 self.on_manifest_written(now, &map_run, redrive, result);
@@ -180,7 +190,9 @@ impl Scheduler {
             WorkerMessage::Begun { lease, batches } => self.on_begun(now, incarnation, lease, &batches),
             WorkerMessage::Returned { lease, batches } => self.on_returned(now, incarnation, lease, &batches),
             WorkerMessage::Shrink { map_run, slots } => self.on_shrink(incarnation, &map_run, slots),
-            WorkerMessage::Probed { map_run, probe } => self.on_probed(now, incarnation, &map_run, probe, effects),
+            WorkerMessage::Probed { map_run, probe } => {
+                self.on_probed(now, incarnation, &map_run, probe, effects)
+            }
             WorkerMessage::Scanned { map_run, shard, scan } => {
                 self.on_scanned(now, incarnation, &map_run, shard.0, scan, effects);
             }
@@ -241,7 +253,9 @@ fn refuse_request(event: Event, effects: &mut Effects) {
         | Event::RedriveRequested { request, .. }
         | Event::DeleteRequested { request, .. }
         | Event::DrainRequested { request, .. }
-        | Event::UncordonRequested { request, .. } => effects.reply(request, Err(crate::Rejection::NotLeader)),
+        | Event::UncordonRequested { request, .. } => {
+            effects.reply(request, Err(crate::Rejection::NotLeader))
+        }
         Event::MessageReceived { .. }
         | Event::StreamClosed { .. }
         | Event::CommitFinished { .. }

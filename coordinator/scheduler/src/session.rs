@@ -64,7 +64,8 @@ impl Scheduler {
         if self.id_is_taken(hello) {
             return Greeting::Stale;
         }
-        let waited_for = self.window.as_ref().is_some_and(|w| !w.closing && w.waiting.contains_key(&hello.incarnation));
+        let waited_for =
+            self.window.as_ref().is_some_and(|w| !w.closing && w.waiting.contains_key(&hello.incarnation));
         if waited_for { Greeting::Adoptable } else { Greeting::New }
     }
 
@@ -90,9 +91,7 @@ impl Scheduler {
     fn replace_stream(&mut self, stream: StreamId, incarnation: Incarnation, effects: &mut Effects) {
         let old = self.workers.get_mut(&incarnation).and_then(|worker| worker.stream.replace(stream));
         if let Some(old) = old.filter(|old| *old != stream) {
-            if !self.breaks(BrokenRule::ReturnFromOldStream) {
-                self.streams.remove(&old);
-            }
+            self.streams.remove(&old);
             effects.push(Effect::CloseStream { stream: old });
         }
     }
@@ -125,7 +124,8 @@ impl Scheduler {
     fn reconcile(&mut self, now: Now, hello: &Hello) -> Vec<(LeaseId, RangeSet)> {
         let incarnation = hello.incarnation;
         self.stop_scanning(incarnation);
-        let claims: BTreeMap<LeaseId, &HeldLease> = hello.leases.iter().map(|held| (held.lease, held)).collect();
+        let claims: BTreeMap<LeaseId, &HeldLease> =
+            hello.leases.iter().map(|held| (held.lease, held)).collect();
         let mut kept = Vec::new();
         for id in self.workers[&incarnation].leases.clone() {
             let claimed = claims.get(&id).map(|held| claimed_batches(held)).unwrap_or_default();
@@ -258,9 +258,10 @@ impl Scheduler {
     fn revoke_stopping(&mut self, incarnation: Incarnation, effects: &mut Effects) {
         let Some(worker) = self.workers.get(&incarnation) else { return };
         let stopping = |lease: &&LeaseId| {
-            self.leases.get(lease).and_then(|lease| self.map_runs.get(&lease.map_run)).is_some_and(|map_run| {
-                map_run.status.state == warifu_model::MapRunState::Stopping
-            })
+            self.leases
+                .get(lease)
+                .and_then(|lease| self.map_runs.get(&lease.map_run))
+                .is_some_and(|map_run| map_run.status.state == warifu_model::MapRunState::Stopping)
         };
         for lease in worker.leases.iter().filter(stopping).copied().collect::<Vec<_>>() {
             self.revoke_all(lease, effects);
@@ -342,7 +343,12 @@ impl Scheduler {
         }
         for id in worker.leases {
             let remaining = self.leases.get(&id).map(|lease| lease.remaining.keys().copied().collect());
-            self.give_back(now, id, &remaining.unwrap_or_default(), self.breaks(BrokenRule::RequeueCommitting));
+            self.give_back(
+                now,
+                id,
+                &remaining.unwrap_or_default(),
+                self.breaks(BrokenRule::RequeueCommitting),
+            );
         }
         for (id, slots) in &worker.held {
             if let Some(map_run) = self.map_runs.get_mut(id) {
@@ -403,7 +409,8 @@ impl Scheduler {
     /// One process alone: what is in progress is written down, so that a batch that kills the process is known by it.
     pub(crate) fn write_begun(&mut self, now: Now) {
         let begun = self.leases.values().filter(|lease| !lease.begun.is_empty());
-        let shards: BTreeSet<(MapRunId, u32)> = begun.map(|lease| (lease.map_run.clone(), lease.shard.0)).collect();
+        let shards: BTreeSet<(MapRunId, u32)> =
+            begun.map(|lease| (lease.map_run.clone(), lease.shard.0)).collect();
         if !shards.is_empty() {
             self.commits.begun.extend(shards);
             self.want_commit(now.at);

@@ -107,7 +107,12 @@ impl Shard {
     /// Items that wait for a redrive's turn.
     pub(crate) fn pending_redrive_items(&self) -> u64 {
         let waits = |batch: &u32| self.waiting.contains_key(batch) || self.orphan.contains(*batch);
-        self.record.open.iter().filter(|(batch, open)| open.redriven && waits(batch)).map(|(_, open)| open.undecided.len()).sum()
+        self.record
+            .open
+            .iter()
+            .filter(|(batch, open)| open.redriven && waits(batch))
+            .map(|(_, open)| open.undecided.len())
+            .sum()
     }
 }
 
@@ -127,9 +132,12 @@ pub(crate) fn insert_finished(finished: &mut Vec<FinishedRange>, batch: Finished
 fn merge_at(finished: &mut Vec<FinishedRange>, at: usize) {
     let lefts = std::iter::once(at).chain(at.checked_sub(1));
     for left in lefts {
-        let (Some(a), Some(b)) = (finished.get(left).copied(), finished.get(left + 1).copied()) else { continue };
+        let (Some(a), Some(b)) = (finished.get(left).copied(), finished.get(left + 1).copied()) else {
+            continue;
+        };
         if a.end_batch == b.first_batch && a.end_item == b.first_item {
-            finished[left] = FinishedRange { end_batch: b.end_batch, end_item: b.end_item, end_byte: b.end_byte, ..a };
+            finished[left] =
+                FinishedRange { end_batch: b.end_batch, end_item: b.end_item, end_byte: b.end_byte, ..a };
             finished.remove(left + 1);
         }
     }
@@ -137,13 +145,25 @@ fn merge_at(finished: &mut Vec<FinishedRange>, at: usize) {
 
 /// Removes one batch from the finished ranges; its neighbours keep their places. `place` is the batch's own.
 pub(crate) fn remove_finished(finished: &mut Vec<FinishedRange>, place: FinishedRange) {
-    let Some(at) = finished.iter().position(|range| range.first_batch <= place.first_batch && place.end_batch <= range.end_batch)
+    let Some(at) = finished
+        .iter()
+        .position(|range| range.first_batch <= place.first_batch && place.end_batch <= range.end_batch)
     else {
         return;
     };
     let range = finished.remove(at);
-    let after = FinishedRange { first_batch: place.end_batch, first_item: place.end_item, start_byte: place.end_byte, ..range };
-    let before = FinishedRange { end_batch: place.first_batch, end_item: place.first_item, end_byte: place.start_byte, ..range };
+    let after = FinishedRange {
+        first_batch: place.end_batch,
+        first_item: place.end_item,
+        start_byte: place.end_byte,
+        ..range
+    };
+    let before = FinishedRange {
+        end_batch: place.first_batch,
+        end_item: place.first_item,
+        end_byte: place.start_byte,
+        ..range
+    };
     for part in [after, before] {
         if part.first_batch < part.end_batch {
             finished.insert(at, part);

@@ -51,7 +51,10 @@ impl Scheduler {
     }
 
     /// The source and the header of a run, for reading failed records again.
-    pub fn source(&self, id: &MapRunId) -> Option<(warifu_model::protocol::SourcePin, Option<warifu_dataset::Probe>)> {
+    pub fn source(
+        &self,
+        id: &MapRunId,
+    ) -> Option<(warifu_model::protocol::SourcePin, Option<warifu_dataset::Probe>)> {
         let map_run = self.map_runs.get(id)?;
         let probe = map_run.stored_plan.as_ref().map(|plan| plan.probe.clone());
         Some((map_run.record.source.clone(), probe))
@@ -59,7 +62,8 @@ impl Scheduler {
 
     /// All workers that may hold something, by name.
     pub fn workers(&self) -> Vec<WorkerView> {
-        let mut workers: Vec<_> = self.workers.keys().filter_map(|incarnation| self.worker_view(*incarnation)).collect();
+        let mut workers: Vec<_> =
+            self.workers.keys().filter_map(|incarnation| self.worker_view(*incarnation)).collect();
         workers.sort_by(|a, b| (&a.id, a.incarnation).cmp(&(&b.id, b.incarnation)));
         workers
     }
@@ -98,8 +102,12 @@ impl Scheduler {
         if map_run.status.state.is_terminal() {
             return (items, batches);
         }
-        let begun: u64 =
-            self.leases.values().filter(|lease| lease.map_run == map_run.id).map(|lease| lease.begun.len()).sum();
+        let begun: u64 = self
+            .leases
+            .values()
+            .filter(|lease| lease.map_run == map_run.id)
+            .map(|lease| lease.begun.len())
+            .sum();
         items.pending_redrive = map_run.shards.values().map(crate::shard::Shard::pending_redrive_items).sum();
         let items_of_batch = u64::from(map_run.spec.item_batcher.max_items_per_batch);
         fill_counts(&mut items, map_run.total_items(), begun.saturating_mul(items_of_batch));
@@ -110,7 +118,8 @@ impl Scheduler {
     /// What keeps a running run from going faster.
     fn limited_by(&self, map_run: &MapRun) -> Option<LimitedBy> {
         let work_waits = !map_run.open_shards.is_empty();
-        let retries_only = map_run.shards.values().all(|shard| shard.pending.is_empty() && shard.leased.is_empty());
+        let retries_only =
+            map_run.shards.values().all(|shard| shard.pending.is_empty() && shard.leased.is_empty());
         if map_run.planned().is_none() || (!map_run.is_composed() && !work_waits && map_run.held_slots == 0) {
             return Some(LimitedBy::Source);
         }

@@ -68,7 +68,10 @@ impl Scheduler {
         if !map_run.status.state.is_terminal() {
             map_run.restore_shards(stored.shards, now, opens_window, &config);
             map_run.staged.total_known = map_run.is_composed() && !map_run.status.total_known;
-            if opens_window && map_run.status.max_concurrency.is_some() && !self.breaks(BrokenRule::ForgetUnknownSlots) {
+            if opens_window
+                && map_run.status.max_concurrency.is_some()
+                && !self.breaks(BrokenRule::ForgetUnknownSlots)
+            {
                 map_run.unknown_slots = map_run.status.concurrency_ceiling.unwrap_or(u32::MAX);
             }
             if self.config.step_down_after.is_none() {
@@ -87,7 +90,10 @@ impl Scheduler {
     }
 
     fn open_window(&mut self, now: Now) {
-        let orphans = self.map_runs.values().any(|map_run| map_run.shards.values().any(|shard| !shard.orphan.is_empty()));
+        let orphans = self
+            .map_runs
+            .values()
+            .any(|map_run| map_run.shards.values().any(|shard| !shard.orphan.is_empty()));
         if self.roster.is_empty() && !orphans {
             return self.nobody_is_unknown(now);
         }

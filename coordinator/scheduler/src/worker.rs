@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::{
-    HandlerName, Incarnation, LeaseId, MapRunId, Now, SessionId, Timestamp, WallTime, WorkerHandler, WorkerId,
-    WorkerState, WorkerView,
+    HandlerName, Incarnation, LeaseId, MapRunId, Now, SessionId, Timestamp, WallTime, WorkerHandler,
+    WorkerId, WorkerState, WorkerView,
 };
 
 use crate::StreamId;

@@ -44,8 +44,15 @@ impl DataSet {
         Self::new(text.into_bytes(), shard_bytes, max_items_per_batch)
     }
 
+    /// Short rows in shards of the default size: 25 of them make a batch.
+    pub(crate) fn large() -> Self {
+        let rows: String = (0..1_000_000).map(|row| format!("{row},some text\n")).collect();
+        Self::new(format!("id,note\n{rows}").into_bytes(), 8 * 1024 * 1024, 25)
+    }
+
     fn new(bytes: Vec<u8>, shard_bytes: u64, max_items: u32) -> Self {
-        let probe = probe(&bytes, true, &DIALECT, &HeaderLocation::FirstRow, &LIMITS).expect("the header is plain");
+        let probe =
+            probe(&bytes, true, &DIALECT, &HeaderLocation::FirstRow, &LIMITS).expect("the header is plain");
         let header: Header = probe.header.clone();
         let rules = Arc::new(CutRules {
             max_items,
@@ -65,7 +72,12 @@ impl DataSet {
         let mut composer = Composer::new(&plan, None, &DIALECT, &LIMITS);
         while !composer.is_complete() {
             let shard = composer.next_shard();
-            let scan = self.scan_range(plan.range(shard), shard == 0, plan.ends_object(shard), Some(composer.entry()));
+            let scan = self.scan_range(
+                plan.range(shard),
+                shard == 0,
+                plan.ends_object(shard),
+                Some(composer.entry()),
+            );
             let Composed::Shard(composed) = composer.compose(&scan) else { panic!("the entry was known") };
             let batches = self.cut(&composed, plan.ends_object(shard));
             self.shards.push((composed, batches));

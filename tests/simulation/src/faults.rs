@@ -29,7 +29,8 @@ impl World {
             self.kill_worker(worker);
         }
         if self.strikes(faults.pause_worker) {
-            self.workers[worker].paused_until = self.now + self.random.below(40 * SECOND);
+            let until = self.now + self.random.below(40 * SECOND);
+            self.workers[worker].paused_until = self.workers[worker].paused_until.max(until);
         }
         if self.strikes(faults.partition) {
             self.part(worker);
@@ -44,7 +45,8 @@ impl World {
         if self.strikes(faults.pause_leader)
             && let Some(leader) = self.current_leader()
         {
-            self.leaders[leader].paused_until = self.now + self.random.below(12 * SECOND);
+            let until = self.now + self.random.below(12 * SECOND);
+            self.leaders[leader].paused_until = self.leaders[leader].paused_until.max(until);
         }
     }
 
@@ -53,12 +55,18 @@ impl World {
     }
 
     fn open_streams(&self) -> Vec<StreamId> {
-        self.streams.iter().filter(|(_, stream)| stream.lost_to_leader_from == Instant::MAX).map(|(id, _)| *id).collect()
+        self.streams
+            .iter()
+            .filter(|(_, stream)| stream.lost_to_leader_from == Instant::MAX)
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn forget_old_streams(&mut self) {
         let horizon = self.now.saturating_sub(30 * SECOND);
-        self.streams.retain(|_, stream| stream.lost_to_leader_from == Instant::MAX || stream.lost_to_leader_from > horizon);
+        self.streams.retain(|_, stream| {
+            stream.lost_to_leader_from == Instant::MAX || stream.lost_to_leader_from > horizon
+        });
     }
 
     /// A worker is cut off from every coordinator for a while.
@@ -98,11 +106,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.healing = true;
         for worker in &mut self.workers {
-            worker.paused_until = worker.paused_until.min(self.now);
-            worker.unreachable_until = self.now;
-        }
-        for leader in &mut self.leaders {
-            leader.paused_until = leader.paused_until.min(self.now);
+            worker.unreachable_until = self.now; // pauses end in their own time: what waits keeps its order
         }
         for index in 0..self.workers.len() {
             if self.workers[index].session.is_none() {
@@ -112,9 +116,6 @@ impl World {
         if self.current_leader().is_none() && !self.electing {
             self.electing = true;
             self.after(SECOND, Happening::Elect);
-        }
-        if self.store.runs.is_empty() {
-            self.after(2 * SECOND, Happening::UserActs);
         }
     }
 }

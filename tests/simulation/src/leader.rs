@@ -42,7 +42,11 @@ impl Clock {
 impl World {
     /// A clock within the protocol's assumption: rates differ by one percent at most, offsets by anything.
     pub(crate) fn new_clock(&mut self) -> Clock {
-        let rate = if self.plan.faults.drifting_clocks { self.random.between(995_100, 1_004_900) } else { 1_000_000 };
+        let rate = if self.plan.faults.drifting_clocks {
+            self.random.between(995_100, 1_004_900)
+        } else {
+            1_000_000
+        };
         Clock::new(rate, self.random.below(1_000) * SECOND)
     }
 
@@ -54,7 +58,7 @@ impl World {
             system_location: ("system".to_owned(), "failures/".to_owned()),
             max_active_map_runs: 3,
             broken: self.plan.broken_rule,
-            max_span_batches: 6,
+            max_span_batches: if self.plan.large_run { 4_096 } else { 6 },
             ..Config::default()
         };
         let clock = self.new_clock();
@@ -131,7 +135,12 @@ impl World {
     }
 
     /// What a leader sends is held against what is durable.
-    fn leader_sends(&mut self, index: usize, stream: StreamId, message: CoordinatorMessage) -> Result<(), String> {
+    fn leader_sends(
+        &mut self,
+        index: usize,
+        stream: StreamId,
+        message: CoordinatorMessage,
+    ) -> Result<(), String> {
         match &message {
             CoordinatorMessage::Grant(grant) => self.check_grant(grant)?,
             CoordinatorMessage::ReportAnswer { lease, report, verdict } => {
@@ -141,7 +150,9 @@ impl World {
                     self.oracle.statistics.refused_reports += 1;
                 }
             }
-            CoordinatorMessage::Welcome(welcome) => self.oracle.statistics.adoptions += welcome.kept.len() as u64,
+            CoordinatorMessage::Welcome(welcome) => {
+                self.oracle.statistics.adoptions += welcome.kept.len() as u64
+            }
             _ => {}
         }
         if self.streams.get(&stream).is_some_and(|stream| stream.leader == index) {
@@ -160,7 +171,8 @@ impl World {
             _ => Fate::Plain,
         };
         let slow = trouble && fate == Fate::Plain;
-        let delay = if slow { self.random.between(SECOND, 6 * SECOND) } else { self.random.between(100, 3 * MS) };
+        let delay =
+            if slow { self.random.between(SECOND, 6 * SECOND) } else { self.random.between(100, 3 * MS) };
         if fate == Fate::LostUnknown && self.random.chance(50) {
             // The write that timed out arrives after all, seconds later.
             let late = self.random.between(SECOND, 8 * SECOND);
@@ -188,9 +200,15 @@ impl World {
         if self.leaders[index].alive && self.leaders[index].scheduler.term() == self.store.term {
             self.check_manifest(order)?;
         }
-        let location = ResultLocation { bucket: order.bucket.clone(), manifest_key: format!("{}manifest.json", order.prefix) };
-        let event =
-            Event::ManifestWritten { map_run: order.map_run.clone(), redrive: order.redrive, result: Ok(location) };
+        let location = ResultLocation {
+            bucket: order.bucket.clone(),
+            manifest_key: format!("{}manifest.json", order.prefix),
+        };
+        let event = Event::ManifestWritten {
+            map_run: order.map_run.clone(),
+            redrive: order.redrive,
+            result: Ok(location),
+        };
         self.to_leader(index, event)
     }
 }

@@ -1,4 +1,5 @@
-//! Replays seeds of the simulation: `warifu-simulation --seed 7 [--count 100] [--steps 5000] [--log FILE]`.
+//! Replays seeds of the simulation: `warifu-simulation --seed 7 [--count 100] [--steps 5000] [--log FILE]`;
+//! `--measure-store` tells what a batch costs the store.
 
 use std::io::Write;
 
@@ -9,6 +10,9 @@ fn main() -> std::process::ExitCode {
     let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
     let number = |name: &str, default: u64| value(name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, count, steps) = (number("--seed", 0), number("--count", 1), number("--steps", 5_000));
+    if arguments.iter().any(|argument| argument == "--measure-store") {
+        return measure_store(first);
+    }
     for seed in first..first.saturating_add(count) {
         let mut plan = Plan::of_seed(seed, steps);
         plan.log = value("--log").is_some();
@@ -27,10 +31,28 @@ fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
 
+/// What a batch of a large run without faults costs the store.
+fn measure_store(seed: u64) -> std::process::ExitCode {
+    let outcome = run(&Plan::for_measuring(seed));
+    let statistics = outcome.statistics;
+    println!("{statistics:?}");
+    if let Some(violation) = outcome.violation {
+        eprintln!("{violation}");
+        return std::process::ExitCode::FAILURE;
+    }
+    let batches = statistics.counted_batches.max(1) as f64;
+    let (bytes, commits) = (statistics.bytes_written as f64, statistics.commits as f64);
+    println!(
+        "{:.1} MB written to the store per million batches, {:.4} transactions per batch",
+        bytes / batches,
+        commits / batches
+    );
+    std::process::ExitCode::SUCCESS
+}
+
 fn write_log(path: &str, log: &[String]) {
-    let written = std::fs::File::create(path).and_then(|mut file| {
-        log.iter().try_for_each(|line| writeln!(file, "{line}"))
-    });
+    let written = std::fs::File::create(path)
+        .and_then(|mut file| log.iter().try_for_each(|line| writeln!(file, "{line}")));
     if let Err(error) = written {
         eprintln!("the event log could not be written to {path}: {error}");
     }

@@ -22,6 +22,7 @@ pub(crate) struct Oracle {
     pub(crate) statistics: Statistics,
     /// Items of each stored part.
     pub(crate) parts: BTreeMap<(MapRunId, String), Vec<u64>>,
+    counted_batches: BTreeMap<MapRunId, u64>,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
 }
 
@@ -31,9 +32,13 @@ impl World {
         let valid = || self.workers.iter().enumerate().filter(|(_, worker)| worker.is_valid(self.now));
         for (other, worker) in valid() {
             for ((lease, running), call) in &worker.calls {
-                let same = call.map_run == grant.map_run && call.shard == grant.shard.shard.0 && *running == batch.0;
+                let same =
+                    call.map_run == grant.map_run && call.shard == grant.shard.shard.0 && *running == batch.0;
                 if same && (other != index || *lease != grant.lease) {
-                    return Err(format!("batch {batch} of {} runs twice: under {lease} and {}", grant.map_run, grant.lease));
+                    return Err(format!(
+                        "batch {batch} of {} runs twice: under {lease} and {}",
+                        grant.map_run, grant.lease
+                    ));
                 }
             }
         }
@@ -62,7 +67,10 @@ impl World {
             return Err(format!("{} is leased while {state:?}", grant.map_run));
         }
         if !run.shards.contains_key(&grant.shard.shard.0) {
-            return Err(format!("shard {} of {} is leased before it is durable", grant.shard.shard, grant.map_run));
+            return Err(format!(
+                "shard {} of {} is leased before it is durable",
+                grant.shard.shard, grant.map_run
+            ));
         }
         Ok(())
     }
@@ -120,8 +128,13 @@ impl World {
         }
         let (mut succeeded, mut unsuccessful, mut batches) = (0, 0, 0);
         for shard in run.shards.values() {
-            let finished: u64 = shard.finished.iter().map(|range| u64::from(range.end_item - range.first_item)).sum();
-            batches += shard.finished.iter().map(|range| u64::from(range.end_batch - range.first_batch)).sum::<u64>();
+            let finished: u64 =
+                shard.finished.iter().map(|range| u64::from(range.end_item - range.first_item)).sum();
+            batches += shard
+                .finished
+                .iter()
+                .map(|range| u64::from(range.end_batch - range.first_batch))
+                .sum::<u64>();
             succeeded += finished;
             for open in shard.open.values() {
                 unsuccessful += open.failed.len();
@@ -133,12 +146,16 @@ impl World {
             }
         }
         let counts = &status.item_counts;
-        let counted = counts.failed + counts.timed_out + if status.state.is_terminal() { 0 } else { counts.aborted };
+        let counted =
+            counts.failed + counts.timed_out + if status.state.is_terminal() { 0 } else { counts.aborted };
         let at_rest = status.state.is_terminal();
         if counts.succeeded != succeeded || (!at_rest && counted != unsuccessful) {
-            return Err(format!("{id}: counted {counts:?}, records say {succeeded} succeeded, {unsuccessful} did not"));
+            return Err(format!(
+                "{id}: counted {counts:?}, records say {succeeded} succeeded, {unsuccessful} did not"
+            ));
         }
-        self.oracle.statistics.counted_batches = self.oracle.statistics.counted_batches.max(batches);
+        let before = self.oracle.counted_batches.insert(id.clone(), batches).unwrap_or(0);
+        self.oracle.statistics.counted_batches += batches.saturating_sub(before);
         Ok(())
     }
 
@@ -150,23 +167,37 @@ impl World {
         let failed = self.items_of(id, order.failed.iter().map(|part| part.name.as_str()))?;
         let coordinators: u64 = order.aborted.iter().map(|aborted| aborted.indexes.len() as u64).sum();
         if succeeded.len() as u64 != counts.succeeded {
-            return Err(format!("{id}: parts hold {} succeeded items, {} are counted", succeeded.len(), counts.succeeded));
+            return Err(format!(
+                "{id}: parts hold {} succeeded items, {} are counted",
+                succeeded.len(),
+                counts.succeeded
+            ));
         }
         let unsuccessful = counts.failed + counts.timed_out + counts.aborted;
         if failed.len() as u64 + coordinators != unsuccessful {
-            return Err(format!("{id}: parts hold {} failed items, {unsuccessful} are counted", failed.len()));
+            return Err(format!(
+                "{id}: parts hold {} failed items, {unsuccessful} are counted",
+                failed.len()
+            ));
         }
         if let Some(item) = succeeded.intersection(&failed).next() {
             return Err(format!("{id}: item {item} succeeded and failed"));
         }
         let pending: u64 = order.pending.iter().map(|range| range.last_index - range.first_index + 1).sum();
         if pending != counts.pending {
-            return Err(format!("{id}: the manifest lists {pending} pending items, {} are counted", counts.pending));
+            return Err(format!(
+                "{id}: the manifest lists {pending} pending items, {} are counted",
+                counts.pending
+            ));
         }
         self.check_ends_right(order)
     }
 
-    fn items_of<'a>(&self, id: &MapRunId, names: impl Iterator<Item = &'a str>) -> Result<BTreeSet<u64>, String> {
+    fn items_of<'a>(
+        &self,
+        id: &MapRunId,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeSet<u64>, String> {
         let mut items = BTreeSet::new();
         for name in names {
             let Some(part) = self.oracle.parts.get(&(id.clone(), name.to_owned())) else {
@@ -200,9 +231,15 @@ impl World {
 
     /// Everything ended: nothing may be left behind.
     pub(crate) fn check_end(&self) -> Result<(), String> {
-        let running = self.workers.iter().filter(|worker| worker.is_valid(self.now)).flat_map(|w| w.calls.values()).count();
+        let running = self
+            .workers
+            .iter()
+            .filter(|worker| worker.is_valid(self.now))
+            .flat_map(|w| w.calls.values())
+            .count();
         let open = self.store.runs.values().filter_map(|run| run.status.as_ref());
-        if let Some(status) = open.clone().find(|status| status.item_counts.total != status.item_counts.sum()) {
+        if let Some(status) = open.clone().find(|status| status.item_counts.total != status.item_counts.sum())
+        {
             return Err(format!("a finished run's counts do not add up: {:?}", status.item_counts));
         }
         if running > 0 { Err(format!("{running} handler calls outlive their runs")) } else { Ok(()) }

@@ -21,6 +21,8 @@ pub struct Plan {
     pub(crate) workers: usize,
     pub(crate) slots: u32,
     pub(crate) faults: Faults,
+    /// One large run without failures instead of many small ones.
+    pub(crate) large_run: bool,
 }
 
 /// Which faults a world has, each in events of ten thousand.
@@ -66,6 +68,18 @@ impl Plan {
             workers,
             slots,
             faults,
+            large_run: false,
         }
+    }
+
+    /// A world without faults, in which one large run shows what a batch costs the store.
+    pub fn for_measuring(seed: u64) -> Self {
+        let mut plan = Self::of_seed(seed, 0);
+        plan.faults = Faults::default();
+        plan.workers = 4;
+        plan.slots = 8;
+        plan.large_run = true;
+        plan.steps = 2_000;
+        plan
     }
 }

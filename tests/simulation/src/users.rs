@@ -22,15 +22,18 @@ const MAX_RUNS: u64 = 12;
 impl World {
     pub(crate) fn user_acts(&mut self) -> Result<(), String> {
         let pause = self.random.between(50 * MS, 8 * SECOND);
+        if self.healing {
+            return Ok(()); // whatever waits must wake up by itself
+        }
         self.after(pause, Happening::UserActs);
         let Some(leader) = self.current_leader() else { return Ok(()) };
         let event = match self.random.below(10) {
-            0..4 if !self.healing => self.create(),
-            4 if !self.healing => self.some_run().map(|id| Event::StopRequested { request: self.request(), map_run: id }),
+            _ if self.plan.large_run => self.create(),
+            0..4 => self.create(),
+            4 => self.some_run().map(|id| Event::StopRequested { request: self.request(), map_run: id }),
             5 | 6 => self.some_run().map(|id| self.update(id)),
-            7 | 8 if !self.healing => self.some_terminal_run().map(|id| self.redrive(id)),
-            9 if !self.healing => self.delete_or_drain(),
-            _ => None,
+            7 | 8 => self.some_terminal_run().map(|id| self.redrive(id)),
+            _ => self.delete_or_drain(),
         };
         match event {
             Some(event) => self.to_leader(leader, event),
@@ -58,14 +61,21 @@ impl World {
     }
 
     fn create(&mut self) -> Option<Event> {
-        if self.next_run >= MAX_RUNS {
+        let most = if self.plan.large_run { 1 } else { MAX_RUNS };
+        if self.next_run >= most {
             return None;
         }
         self.next_run += 1;
         let id = MapRunId::new(&format!("run-{}", self.next_run)).ok()?;
         let max_items = self.random.between(1, 5) as u32;
-        let data = DataSet::generate(&mut self.random, max_items);
-        let spec = spec(&mut self.random, max_items);
+        let large = self.plan.large_run;
+        let data = if large { DataSet::large() } else { DataSet::generate(&mut self.random, max_items) };
+        let mut spec = spec(&mut self.random, max_items);
+        if large {
+            spec.max_concurrency = None;
+            spec.timeout = None;
+            spec.item_batcher.max_items_per_batch = 25;
+        }
         let create = CreateMapRun {
             id: id.clone(),
             uid: u128::from(self.random.next()),
@@ -81,11 +91,12 @@ impl World {
             shard_bytes: data.shard_bytes,
             require_handler: false,
         };
-        let poison = self.random.chance(5).then(|| (self.random.below(3) as u32, self.random.below(3) as u32));
+        let poison = (!large && self.random.chance(5))
+            .then(|| (self.random.below(3) as u32, self.random.below(3) as u32));
         let run = KnownRun {
             data: Rc::new(data),
-            bad_percent: if self.random.chance(50) { 0 } else { self.random.below(30) },
-            crash_percent: if self.random.chance(50) { 0 } else { self.random.below(30) },
+            bad_percent: if large || self.random.chance(50) { 0 } else { self.random.below(30) },
+            crash_percent: if large || self.random.chance(50) { 0 } else { self.random.below(30) },
             poison,
         };
         self.runs.insert(id, run);
@@ -93,13 +104,15 @@ impl World {
     }
 
     fn update(&mut self, map_run: MapRunId) -> Event {
-        let max_concurrency = if self.random.chance(10) { None } else { Some(self.random.between(1, 6) as u32) };
+        let max_concurrency =
+            if self.random.chance(10) { None } else { Some(self.random.between(1, 6) as u32) };
         let update = LimitsUpdate { max_concurrency: Some(max_concurrency), ..LimitsUpdate::default() };
         Event::UpdateRequested { request: self.request(), map_run, update }
     }
 
     fn redrive(&mut self, map_run: MapRunId) -> Event {
-        let update = LimitsUpdate { tolerated_failure_percentage: Some(Some(100.0)), ..LimitsUpdate::default() };
+        let update =
+            LimitsUpdate { tolerated_failure_percentage: Some(Some(100.0)), ..LimitsUpdate::default() };
         Event::RedriveRequested { request: self.request(), map_run, update }
     }
 
@@ -138,7 +151,11 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             max_input_bytes_per_batch: 262_144,
             batch_input: None,
         },
-        item_processor: ItemProcessor { handler: handler(), timeout: Duration::from_secs(900), retry: retry(random) },
+        item_processor: ItemProcessor {
+            handler: handler(),
+            timeout: Duration::from_secs(900),
+            retry: retry(random),
+        },
         max_concurrency: if random.chance(20) { None } else { Some(random.between(1, 5) as u32) },
         tolerance: tolerance(random),
         timeout: random.chance(10).then(|| Duration::from_secs(random.between(5, 120))),

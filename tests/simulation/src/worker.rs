@@ -89,10 +89,12 @@ impl World {
             handlers: vec![WorkerHandler { name: handler(), unavailable: None }],
             cache_bytes: 0,
         };
-        let settings = SessionSettings { broken: self.plan.broken_session_rule, ..SessionSettings::default() };
+        let settings =
+            SessionSettings { broken: self.plan.broken_session_rule, ..SessionSettings::default() };
         let session = SessionState::new(identity, settings, self.random.next());
         let life = self.workers[index].life + 1;
-        self.workers[index] = SimWorker { life, session: Some(session), incarnation, clock, ..SimWorker::dead() };
+        self.workers[index] =
+            SimWorker { life, session: Some(session), incarnation, clock, ..SimWorker::dead() };
         self.to_worker(index, life, SessionEvent::DeadlineReached)
     }
 
@@ -106,7 +108,8 @@ impl World {
         worker.calls.clear();
         let life = worker.life;
         let of_worker = |stream: &Stream| stream.worker == index && stream.life == life;
-        let streams: Vec<StreamId> = self.streams.iter().filter(|(_, s)| of_worker(s)).map(|(id, _)| *id).collect();
+        let streams: Vec<StreamId> =
+            self.streams.iter().filter(|(_, s)| of_worker(s)).map(|(id, _)| *id).collect();
         for stream in streams {
             self.cut(stream, SECOND);
         }
@@ -203,7 +206,9 @@ impl World {
     }
 
     fn stream_of(&self, worker: usize, life: u64, connection: ConnectionId) -> Option<StreamId> {
-        let same = |stream: &Stream| stream.worker == worker && stream.life == life && stream.connection == connection;
+        let same = |stream: &Stream| {
+            stream.worker == worker && stream.life == life && stream.connection == connection
+        };
         self.streams.iter().rev().find(|(_, stream)| same(stream)).map(|(id, _)| *id)
     }
 
@@ -214,7 +219,8 @@ impl World {
         }
         self.workers[index].next_connection += 1;
         let connection = ConnectionId(self.workers[index].next_connection);
-        let alive: Vec<usize> = (0..self.leaders.len()).filter(|leader| self.leaders[*leader].alive).collect();
+        let alive: Vec<usize> =
+            (0..self.leaders.len()).filter(|leader| self.leaders[*leader].alive).collect();
         let any = if self.healing { None } else { self.random.pick(&alive).copied() };
         let leader = if self.random.chance(20) { any } else { self.current_leader() };
         let reachable = self.workers[index].unreachable_until <= self.now;
@@ -249,7 +255,8 @@ impl World {
     fn scan(&mut self, index: usize, life: u64, order: &warifu_model::protocol::ScanOrder) {
         let Some(run) = self.runs.get(&order.map_run) else { return };
         let scan = run.data.scan(order);
-        let event = SessionEvent::Scanned { map_run: order.map_run.clone(), shard: order.shard, scan: Ok(scan) };
+        let event =
+            SessionEvent::Scanned { map_run: order.map_run.clone(), shard: order.shard, scan: Ok(scan) };
         let delay = self.random.between(MS, 50 * MS);
         self.after(delay, Happening::ToWorker(index, life, event));
     }
@@ -260,13 +267,18 @@ impl World {
         let granted = granted(&grant, batch);
         self.check_begin(index, &grant, batch)?;
         let number = self.random.next();
-        let call = Call { number, cancelled: false, map_run: grant.map_run.clone(), shard: grant.shard.shard.0 };
+        let call =
+            Call { number, cancelled: false, map_run: grant.map_run.clone(), shard: grant.shard.shard.0 };
         self.workers[index].calls.insert((lease, batch.0), call);
         if run.poison == Some((grant.shard.shard.0, batch.0)) && !granted.give_up {
             self.kill_worker(index);
             return Ok(());
         }
-        let delay = if self.random.chance(5) { self.random.below(5 * SECOND) } else { self.random.between(MS, 300 * MS) };
+        let delay = if self.random.chance(5) {
+            self.random.below(5 * SECOND)
+        } else {
+            self.random.between(MS, 300 * MS)
+        };
         let life = self.workers[index].life;
         self.after(delay, Happening::HandlerReturns { worker: index, life, lease, batch, call: number });
         Ok(())
@@ -296,7 +308,9 @@ impl World {
             }
             return Ok(());
         }
-        let Some(running) = worker.calls.get(&(lease, batch.0)).filter(|running| running.number == call).cloned() else {
+        let Some(running) =
+            worker.calls.get(&(lease, batch.0)).filter(|running| running.number == call).cloned()
+        else {
             return Ok(());
         };
         let Some(grant) = worker.grants.get(&lease).cloned() else { return Ok(()) };
@@ -387,7 +401,8 @@ impl World {
             let Some(outcome) = self.workers[index].outcomes.get(&(lease, batch)) else { continue };
             let granted = granted(&grant, BatchOrdinal(batch));
             let sent = granted.items.unwrap_or_else(|| RangeSet::from_iter([0..outcome.item_count]));
-            let first = self.runs[&grant.map_run].data.first_item(grant.shard.shard.0) + u64::from(outcome.first_item);
+            let first = self.runs[&grant.map_run].data.first_item(grant.shard.shard.0)
+                + u64::from(outcome.first_item);
             let mut good = sent;
             good.subtract(&outcome.undecided);
             for group in &outcome.failed {
@@ -403,15 +418,24 @@ impl World {
         };
         let life = self.workers[index].life;
         let delay = self.random.between(MS, 100 * MS);
-        self.after(delay, Happening::ToWorker(index, life, SessionEvent::PartsStored { lease, number, parts }));
+        self.after(
+            delay,
+            Happening::ToWorker(index, life, SessionEvent::PartsStored { lease, number, parts }),
+        );
         Ok(())
     }
 
-    fn store_part(&mut self, run: &MapRunId, name: String, items: Vec<u64>) -> Result<Option<PartRef>, String> {
+    fn store_part(
+        &mut self,
+        run: &MapRunId,
+        name: String,
+        items: Vec<u64>,
+    ) -> Result<Option<PartRef>, String> {
         if items.is_empty() {
             return Ok(None);
         }
-        let part = PartRef { name: name.clone(), size_bytes: items.len() as u64, item_count: items.len() as u64 };
+        let part =
+            PartRef { name: name.clone(), size_bytes: items.len() as u64, item_count: items.len() as u64 };
         let old = self.oracle.parts.insert((run.clone(), name.clone()), items);
         if old.is_some() {
             return Err(format!("part {name} of {run} was overwritten"));

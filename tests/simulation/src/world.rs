@@ -1,8 +1,8 @@
 //! The simulated world: processes, streams and a queue of what happens next.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::cmp::Reverse;
 use std::hash::{Hash, Hasher};
 
 use warifu_model::protocol::{CoordinatorMessage, WorkerMessage};
@@ -146,6 +146,22 @@ pub struct Statistics {
     pub redrives: u64,
 }
 
+impl Statistics {
+    /// Adds the numbers of another world.
+    pub fn add(&mut self, other: &Statistics) {
+        self.steps += other.steps;
+        self.finished_runs += other.finished_runs;
+        self.counted_batches += other.counted_batches;
+        self.leaders += other.leaders;
+        self.adoptions += other.adoptions;
+        self.losses += other.losses;
+        self.commits += other.commits;
+        self.bytes_written += other.bytes_written;
+        self.refused_reports += other.refused_reports;
+        self.redrives += other.redrives;
+    }
+}
+
 /// Runs one world to its end.
 pub fn run(plan: &Plan) -> Outcome {
     let mut world = World::new(plan.clone());
@@ -215,7 +231,9 @@ impl World {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        let Some(Reverse((time, id))) = self.queue.pop() else { return Err("nothing happens any more".to_owned()) };
+        let Some(Reverse((time, id))) = self.queue.pop() else {
+            return Err("nothing happens any more".to_owned());
+        };
         self.now = time;
         let Some(happening) = self.happenings.remove(&id) else { return Ok(()) };
         (time, std::mem::discriminant(&happening)).hash(&mut self.trace);
@@ -260,7 +278,11 @@ impl World {
     /// How long a message takes.
     pub(crate) fn delay(&mut self) -> Instant {
         let slow = self.plan.faults.slow_network && !self.healing;
-        if slow && self.random.chance(10) { self.random.between(MS, 3 * SECOND) } else { self.random.between(50, 2 * MS) }
+        if slow && self.random.chance(10) {
+            self.random.between(MS, 3 * SECOND)
+        } else {
+            self.random.between(50, 2 * MS)
+        }
     }
 
     pub(crate) fn send_to_leader(&mut self, id: StreamId, message: WorkerMessage) {
@@ -302,7 +324,8 @@ impl World {
     /// Cuts a stream: what is under way arrives up to some moment in each direction, then each side notices, at its time.
     pub(crate) fn cut(&mut self, id: StreamId, worst: Instant) {
         let (to_leader, to_worker) = (self.random.below(worst + 1), self.random.below(worst + 1));
-        let (leader_notices, worker_notices) = (self.random.below(worst * 4 + 1), self.random.below(worst * 2 + 1));
+        let (leader_notices, worker_notices) =
+            (self.random.below(worst * 4 + 1), self.random.below(worst * 2 + 1));
         let now = self.now;
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.lost_to_leader_from != Instant::MAX {
@@ -310,8 +333,12 @@ impl World {
         }
         stream.lost_to_leader_from = now + to_leader;
         stream.lost_to_worker_from = now + to_worker;
-        let (leader, worker, life, connection) = (stream.leader, stream.worker, stream.life, stream.connection);
-        self.at(now + to_leader + leader_notices, Happening::ToLeader(leader, Event::StreamClosed { stream: id }));
+        let (leader, worker, life, connection) =
+            (stream.leader, stream.worker, stream.life, stream.connection);
+        self.at(
+            now + to_leader + leader_notices,
+            Happening::ToLeader(leader, Event::StreamClosed { stream: id }),
+        );
         let disconnected = SessionEvent::Disconnected(connection);
         self.at(now + to_worker + worker_notices, Happening::ToWorker(worker, life, disconnected));
     }
@@ -337,14 +364,17 @@ impl World {
     }
 
     fn everything_ended(&self) -> bool {
-        let ended = |run: &crate::store::StoredRun| run.status.as_ref().is_some_and(|status| status.state.is_terminal());
+        let ended = |run: &crate::store::StoredRun| {
+            run.status.as_ref().is_some_and(|status| status.state.is_terminal())
+        };
         self.runs.keys().all(|id| self.store.runs.get(id).is_none_or(ended))
     }
 
     fn unfinished(&self) -> String {
         let states = self.store.runs.iter().filter_map(|(id, run)| {
             let status = run.status.as_ref()?;
-            (!status.state.is_terminal()).then(|| format!("{id} is {:?} with {:?}", status.state, status.item_counts))
+            (!status.state.is_terminal())
+                .then(|| format!("{id} is {:?} with {:?}", status.state, status.item_counts))
         });
         states.collect::<Vec<_>>().join("; ")
     }

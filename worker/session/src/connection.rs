@@ -7,7 +7,7 @@ use warifu_model::{RangeSet, Timestamp};
 
 use crate::drain::Drain;
 use crate::event::{ConnectionId, SessionEffect, SessionEffects};
-use crate::state::{BrokenSessionRule, SessionState};
+use crate::state::SessionState;
 
 /// Heartbeats without an answer that are remembered.
 const MAX_HEARTBEATS: usize = 64;
@@ -72,7 +72,12 @@ impl SessionState {
             cut_versions: vec![warifu_dataset::CUT_VERSION],
             draining: self.drain != Drain::No,
             held_slots: self.held.clone(),
-            leases: self.leases.values().map(crate::lease::Lease::held).filter(|held| !held.batches.is_empty()).collect(),
+            leases: self
+                .leases
+                .values()
+                .map(crate::lease::Lease::held)
+                .filter(|held| !held.batches.is_empty())
+                .collect(),
         }
     }
 
@@ -87,7 +92,7 @@ impl SessionState {
         self.highest_term = welcome.session.term;
         self.session = Some(welcome.session);
         self.ttl = welcome.ttl;
-        self.prolong(now, sent_at);
+        self.prolong(sent_at);
         self.connection = Connection::Live { connection };
         self.heartbeats.clear();
         self.next_heartbeat_at = now + self.settings.heartbeat_interval;
@@ -123,19 +128,18 @@ impl SessionState {
     }
 
     /// The session lives on from the sending of what was answered (P1), by the slowest clock.
-    fn prolong(&mut self, now: Timestamp, sent_at: Timestamp) {
-        let base = if self.breaks(BrokenSessionRule::CountFromAnswer) { now } else { sent_at };
-        self.valid_until = base + self.ttl * (100 - self.settings.drift_percent) / 100;
+    fn prolong(&mut self, sent_at: Timestamp) {
+        self.valid_until = sent_at + self.ttl * (100 - self.settings.drift_percent) / 100;
     }
 
-    pub(crate) fn on_heartbeat_ack(&mut self, now: Timestamp, nonce: u64) {
+    pub(crate) fn on_heartbeat_ack(&mut self, nonce: u64) {
         while let Some((sent, sent_at)) = self.heartbeats.front().copied() {
             if sent > nonce {
                 return;
             }
             self.heartbeats.pop_front();
             if sent == nonce {
-                self.prolong(now, sent_at);
+                self.prolong(sent_at);
             }
         }
     }
@@ -163,7 +167,8 @@ impl SessionState {
     fn connect_again(&mut self, now: Timestamp, delay: Duration) {
         if self.connection != Connection::Over {
             // Half to one and a half of the delay, so that a fleet does not come back in step.
-            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let spread = f64::from((self.random >> 33) as u32) / f64::from(1_u32 << 31);
             self.connection = Connection::Wanted { from: now + delay.mul_f64(0.5 + spread) };
         }
@@ -179,7 +184,9 @@ impl SessionState {
             Connection::Greeting { sent_at, .. } if now >= sent_at + self.settings.answer_timeout => {
                 self.give_up_connection(now, effects);
             }
-            Connection::Live { .. } if self.silent_since().is_some_and(|at| now >= at + self.settings.answer_timeout) => {
+            Connection::Live { .. }
+                if self.silent_since().is_some_and(|at| now >= at + self.settings.answer_timeout) =>
+            {
                 self.give_up_connection(now, effects);
             }
             Connection::Live { .. } if now >= self.next_heartbeat_at => self.send_heartbeat(now, effects),

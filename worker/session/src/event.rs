@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use warifu_dataset::{ByteRange, Probe, ShardScan};
 use warifu_model::protocol::{
     CallOutcome, CoordinatorMessage, FailedItems, Grant, RunContext, RunFault, ScanOrder, WorkerMessage,
 };
-use warifu_model::{BatchOrdinal, LeaseId, MapRunId, PartRef, RangeSet, ReportNumber, ShardNumber, Timestamp};
-use warifu_dataset::{ByteRange, Probe, ShardScan};
+use warifu_model::{
+    BatchOrdinal, LeaseId, MapRunId, PartRef, RangeSet, ReportNumber, ShardNumber, Timestamp,
+};
 
 /// A connection to a coordinator; rises with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -29,9 +29,10 @@ impl SessionState {
     pub(crate) fn flush(&mut self, now: Timestamp, effects: &mut SessionEffects) {
         let (after, bytes) = (self.settings.flush_after, self.settings.flush_bytes);
         for (id, lease) in &mut self.leases {
-            while lease.first_done_at.is_some_and(|first| {
-                now >= first + after || lease.done_bytes >= bytes || lease.is_decided()
-            }) {
+            while lease
+                .first_done_at
+                .is_some_and(|first| now >= first + after || lease.done_bytes >= bytes || lease.is_decided())
+            {
                 let (number, batches) = lease.begin_report();
                 effects.push(SessionEffect::StoreParts { lease: *id, number, batches });
             }
@@ -58,7 +59,8 @@ impl SessionState {
             Unanswered::Sent(report) => Some(WorkerMessage::Report((**report).clone())),
             Unanswered::Storing(_) => None,
         };
-        let again: Vec<_> = self.leases.values().flat_map(|lease| lease.reports.values().filter_map(sent)).collect();
+        let again: Vec<_> =
+            self.leases.values().flat_map(|lease| lease.reports.values().filter_map(sent)).collect();
         for message in again {
             self.say(message, effects);
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_model::protocol::{CoordinatorMessage, Grant, RunFault, WorkerMessage};
-use warifu_model::{Incarnation, LeaderTerm, LeaseId, MapRunId, RangeSet, SessionId, Timestamp, WorkerHandler, WorkerId};
+use warifu_model::{
+    Incarnation, LeaderTerm, LeaseId, MapRunId, RangeSet, SessionId, Timestamp, WorkerHandler, WorkerId,
+};
 
 use crate::connection::Connection;
 use crate::drain::Drain;
@@ -77,14 +79,8 @@ impl Default for SessionSettings {
 pub enum BrokenSessionRule {
     /// A lapsed session goes on with what it holds (P3).
     KeepLapsedLeases,
-    /// Grants of another session are taken (P4).
-    TakeAnyGrant,
-    /// Messages of older streams are taken after a Hello (S5).
-    HearOldStreams,
     /// More handler calls run than slots are held (S1).
     IgnoreHeldSlots,
-    /// The session's deadline counts from the answer's arrival, not from the question's sending (P1).
-    CountFromAnswer,
     /// Refused reports are sent again as they are, instead of regrouped by what is left (S2).
     NeverForgetRefused,
 }
@@ -151,14 +147,20 @@ impl SessionState {
         match event {
             SessionEvent::Connected(connection) => self.on_connected(now, connection, effects),
             SessionEvent::Disconnected(connection) => self.on_disconnected(now, connection, effects),
-            SessionEvent::Received(connection, message) => self.on_received(now, connection, message, effects),
+            SessionEvent::Received(connection, message) => {
+                self.on_received(now, connection, message, effects)
+            }
             SessionEvent::BatchFinished(batch) => self.on_batch_finished(now, batch),
-            SessionEvent::PartsStored { lease, number, parts } => self.on_parts_stored(lease, number, parts, effects),
+            SessionEvent::PartsStored { lease, number, parts } => {
+                self.on_parts_stored(lease, number, parts, effects)
+            }
             SessionEvent::FaultSeen { map_run, redrive, fault } => {
                 self.faults.insert(map_run.clone(), (redrive, fault.clone()));
                 self.say(WorkerMessage::Fault { map_run, redrive, fault }, effects);
             }
-            SessionEvent::Probed { map_run, probe } => self.say(WorkerMessage::Probed { map_run, probe }, effects),
+            SessionEvent::Probed { map_run, probe } => {
+                self.say(WorkerMessage::Probed { map_run, probe }, effects)
+            }
             SessionEvent::Scanned { map_run, shard, scan } => {
                 self.say(WorkerMessage::Scanned { map_run, shard, scan }, effects);
             }
@@ -196,14 +198,13 @@ impl SessionState {
         message: CoordinatorMessage,
         effects: &mut SessionEffects,
     ) {
-        let old_stream = !self.is_current(connection);
-        if old_stream && !self.breaks(BrokenSessionRule::HearOldStreams) {
-            return;
+        if !self.is_current(connection) {
+            return; // from the sending of Hello on nothing is taken from older streams
         }
         if let CoordinatorMessage::Welcome(welcome) = message {
             return self.on_welcome(now, welcome, effects);
         }
-        if !self.is_live() && !old_stream {
+        if !self.is_live() {
             if let CoordinatorMessage::Superseded = message {
                 self.on_superseded(now, effects);
             }
@@ -215,7 +216,7 @@ impl SessionState {
     fn on_message(&mut self, now: Timestamp, message: CoordinatorMessage, effects: &mut SessionEffects) {
         match message {
             CoordinatorMessage::Welcome(_) => {} // taken before
-            CoordinatorMessage::HeartbeatAck { nonce } => self.on_heartbeat_ack(now, nonce),
+            CoordinatorMessage::HeartbeatAck { nonce } => self.on_heartbeat_ack(nonce),
             CoordinatorMessage::OpenRun(context) => effects.push(SessionEffect::OpenRun(context)),
             CoordinatorMessage::CloseRun { map_run } => {
                 self.faults.remove(&map_run);
@@ -225,7 +226,9 @@ impl SessionState {
             CoordinatorMessage::Scan(order) => effects.push(SessionEffect::Scan(order)),
             CoordinatorMessage::Grant(grant) => self.on_grant(grant, effects),
             CoordinatorMessage::Slots { map_run, slots } => *self.held.entry(map_run).or_default() += slots,
-            CoordinatorMessage::Revoke { lease, from, cancel } => self.on_revoke(lease, from.0, cancel, effects),
+            CoordinatorMessage::Revoke { lease, from, cancel } => {
+                self.on_revoke(lease, from.0, cancel, effects)
+            }
             CoordinatorMessage::ReportAnswer { lease, report, verdict } => {
                 self.on_report_answer(now, lease, report, verdict, effects);
             }
@@ -236,8 +239,7 @@ impl SessionState {
     }
 
     fn on_grant(&mut self, grant: Grant, effects: &mut SessionEffects) {
-        let of_this_session = self.session == Some(grant.session) || self.breaks(BrokenSessionRule::TakeAnyGrant);
-        if !of_this_session || self.leases.contains_key(&grant.lease) {
+        if self.session != Some(grant.session) || self.leases.contains_key(&grant.lease) {
             return;
         }
         *self.held.entry(grant.map_run.clone()).or_default() += grant.slots;
@@ -253,7 +255,10 @@ impl SessionState {
             lease.batches.retain(|batch, _| !returned.contains(*batch));
             if cancel {
                 for batch in lease.running().iter() {
-                    effects.push(SessionEffect::CancelBatch { lease: id, batch: warifu_model::BatchOrdinal(batch) });
+                    effects.push(SessionEffect::CancelBatch {
+                        lease: id,
+                        batch: warifu_model::BatchOrdinal(batch),
+                    });
                 }
             }
             if !returned.is_empty() {
@@ -266,7 +271,8 @@ impl SessionState {
 
     /// Fills the slots held: older leases first, batches in their order.
     fn begin_batches(&mut self, effects: &mut SessionEffects) {
-        let may_begin = self.session.is_some() && self.unacknowledged_bytes < self.settings.max_unacknowledged_bytes;
+        let may_begin =
+            self.session.is_some() && self.unacknowledged_bytes < self.settings.max_unacknowledged_bytes;
         if !may_begin {
             return;
         }
