@@ -135,8 +135,13 @@ impl ServerConfig {
         let insecure = section.boolean("insecure").unwrap_or(false);
         for (key, address) in [("listen", listen), ("http_listen", http_listen)] {
             if !address.ip().is_loopback() && !insecure {
-                let risk = "anyone who reaches it could run jobs";
-                section.problem(key, format!("{address} is reachable from other machines and there is no TLS: {risk}; set server.insecure = true if the network is trusted"));
+                section.problem(
+                    key,
+                    format!(
+                        "{address} is reachable from other machines and there is no TLS: anyone who reaches it could \
+                         run jobs; set server.insecure = true if the network is trusted"
+                    ),
+                );
             }
         }
         let advertise = section.parsed("advertise", |address| {

@@ -122,15 +122,11 @@ impl S3Config {
             let fine = url.starts_with("http://") || url.starts_with("https://");
             if fine { Ok(url.to_owned()) } else { Err("write http://host:port or https://host".to_owned()) }
         });
-        let allowed = section.texts("allowed").map(|patterns| {
-            for pattern in patterns.iter().filter(|pattern| !is_pattern(pattern)) {
-                section.problem(
-                    "allowed",
-                    format!("{pattern:?}: write s3://bucket/prefix*, `*` at the end only"),
-                );
-            }
-            patterns
-        });
+        let allowed = section.texts("allowed");
+        for pattern in allowed.iter().flatten().filter(|pattern| !is_pattern(pattern)) {
+            section
+                .problem("allowed", format!("{pattern:?}: write s3://bucket/prefix*, `*` at the end only"));
+        }
         let config = Self {
             region: section.filled_text("region"),
             endpoint_url,

@@ -19,6 +19,9 @@ use crate::wire::lease_stream::InvalidMessage;
 
 pub use call_error::CallError;
 
+/// The compiled proto files of `google.rpc`: register them for reflection too, so that clients can read our details.
+pub use tonic_types::pb::FILE_DESCRIPTOR_SET as ERROR_DETAILS_DESCRIPTOR_SET;
+
 /// The `domain` of every ErrorInfo.
 pub const ERROR_DOMAIN: &str = "warifu";
 

@@ -271,14 +271,22 @@ fn read_statement(section: &mut Section<'_>) -> Option<SqlStatement> {
     }
     let raw_statement = section.value("statement").is_some();
     if raw_statement {
-        section.problem("statement", "a statement of your own is not available in this version; upsert, update, insert and insert_ignore are");
+        section.problem(
+            "statement",
+            "a statement of your own is not available in this version; upsert, update, insert and \
+             insert_ignore are",
+        );
     }
     if found.len() > 1 {
         let kinds: Vec<&str> = found.iter().map(|(kind, _)| *kind).collect();
         section.problem(kinds[1], format!("only one of {} can be done with a row", kinds.join(", ")));
     }
     if found.is_empty() && !raw_statement {
-        section.problem("upsert", "is required, or one of insert, insert_ignore, update: upsert = { table = \"users\", key = [\"id\"] }");
+        section.problem(
+            "upsert",
+            "is required, or one of insert, insert_ignore, update: upsert = { table = \"users\", \
+             key = [\"id\"] }",
+        );
     }
     let (kind, table) = found.into_iter().next()?;
     statement(kind, table)

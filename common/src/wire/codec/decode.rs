@@ -35,7 +35,7 @@ impl Decoder {
             let field_path = join(path, field.name());
             if let Some(line) = seen.insert(field.number(), entry.line) {
                 self.duplicate(&field_path, entry, line);
-            } else if !(entry.value.is_null() && !takes_null(&field)) {
+            } else if !entry.value.is_null() || takes_null(&field) {
                 self.field(&mut decoded, &field, &entry.value, &field_path);
             }
         }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::wire::v1;
 
@@ -182,4 +184,29 @@ fn the_deepest_text_that_is_read_can_also_be_sent() {
     };
     assert_eq!(v1::CreateMapRunRequest::decode(request.encode_to_vec().as_slice()).unwrap(), request);
     assert!(spec(&format!("input: {{a: {}1{}}}", "{a: ".repeat(depth), "}".repeat(depth)), &[]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_survives_yaml_as_key_and_as_value(
+        texts in proptest::collection::vec(("\\PC{0,120}", any::<String>()), 1..4),
+        words in "[a-z ]{0,400}",
+        lines in "([ -~]{0,20}[\n\t ]){0,6}",
+    ) {
+        let mut read = v1::MapRunSpec::default();
+        let mut input: serde_json::Map<String, Json> =
+            texts.into_iter().map(|(key, value)| (key, Json::from(value))).collect();
+        input.insert("words".to_owned(), words.into());
+        input.insert("nested".to_owned(), serde_json::json!([[lines.clone()], {lines: 1.5}]));
+        read.input = Some(object_from_json(&input));
+        let yaml = to_yaml(&read);
+        prop_assert_eq!(spec(&yaml, &[]).expect(&yaml), read.clone(), "{}", yaml);
+        let json = to_json(&read).to_string();
+        prop_assert_eq!(spec(&json, &[]).expect(&json), read, "{}", json);
+    }
+
+    #[test]
+    fn any_text_gives_a_job_or_an_error(text in any::<String>()) {
+        let _ = parse_job_file(&text, &[]);
+    }
 }

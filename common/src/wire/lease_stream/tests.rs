@@ -84,7 +84,7 @@ fn report() -> Report {
             failure: failure.clone(),
             places: places.clone(),
         }],
-        undecided: [20..22].into_iter().collect(),
+        undecided: [20..21, 24..25].into_iter().collect(),
         retriers: vec![0, 2],
         handler_time: Duration::from_nanos(1_234_567_891),
     };

@@ -13,7 +13,7 @@ pub(super) fn read(writer: Option<&v1::ResultWriter>, violations: &mut Violation
     let writer = writer?;
     check::bucket(&writer.bucket, "spec.result_writer.bucket", violations);
     check::key(&writer.prefix, "spec.result_writer.prefix", violations);
-    let config = writer.writer_config.clone().unwrap_or_default();
+    let config = writer.writer_config.unwrap_or_default();
     check_form(&config, violations);
     Some(ResultWriter {
         bucket: writer.bucket.clone(),
