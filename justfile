@@ -1,0 +1,45 @@
+# Short names for commands that work without `just`, too. Logic beyond one line lives in the tests' Rust.
+
+# All recipes
+default:
+    @just --list
+
+# Exactly what CI runs
+check *steps:
+    bash .ci/check {{steps}}
+
+# Everything working, in one process, with a proof at the end
+quickstart *args:
+    cargo run -p warifu-cli -- quickstart {{args}}
+
+# Many more seeds of the simulation than CI runs
+soak first="1000000" count="50000" steps="50000":
+    cargo run --release -p warifu-simulation -- --seed {{first}} --count {{count}} --steps {{steps}}
+
+# One seed of the simulation again, with its event log
+replay seed steps="5000":
+    cargo run -p warifu-simulation -- --seed {{seed}} --steps {{steps}} --log target/simulation-{{seed}}.log
+
+# Rows per second through the whole product: S3, scan, leases, SQL, results
+measure rows="2000000":
+    cargo run --release -p warifu-cli -- quickstart --rows {{rows}}
+
+# Speed of the scan alone, against counting line feeds
+bench megabytes="256":
+    cargo run --release -p warifu-dataset --example scan_speed -- {{megabytes}}
+
+# Every string of seven and eight letters through the scan
+exhaustive:
+    cargo test -p warifu-dataset --test exhaustive -- --ignored
+
+# The scan on arbitrary bytes; needs a nightly compiler and cargo-fuzz
+fuzz seconds="600":
+    cargo +nightly fuzz run scan_and_compose -- -max_total_time={{seconds}}
+
+# Whether the API only grew since a revision
+breaking revision:
+    PROTO_BASE={{revision}} bash .ci/check proto
+
+# Licences, sources and advisories of everything that is linked; needs cargo-deny
+deny:
+    cargo deny check
