@@ -19,6 +19,7 @@ pub(crate) fn now() -> Now {
     Now { at: Timestamp(u64::try_from(at).unwrap_or(u64::MAX)), wall: wall_time() }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the clock module")]
 fn wall_time() -> WallTime {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))

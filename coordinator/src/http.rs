@@ -50,6 +50,6 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
 }
 
 async fn render_metrics(State(context): State<Context>) -> impl IntoResponse {
-    let cluster = context.driver.query(|scheduler| scheduler.cluster()).await.ok();
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(cluster.as_ref()))
+    let workers = context.driver.query(|scheduler| scheduler.workers()).await.ok();
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(workers.as_deref()))
 }

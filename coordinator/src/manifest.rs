@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use warifu_common::error_chain::Chain;
 use warifu_common::object_store::{MAX_PUT_BYTES, ObjectError, ObjectLocation, ObjectStore};
 use warifu_model::protocol::RunFault;
 use warifu_model::{FailureKind, ItemCounts, MapRunState, PartRef, ResultLocation, error_name};
@@ -60,7 +61,7 @@ fn fault(order: &ManifestOrder, error: &ObjectError) -> RunFault {
         "the manifest below s3://{}/{} cannot be written: {}",
         order.bucket,
         order.prefix,
-        crate::error_chain(error)
+        Chain(error)
     );
     let cause = text[..text.floor_char_boundary(MAX_CAUSE_BYTES)].to_owned();
     RunFault { error: error_name::RESULT_WRITER_FAILED.to_owned(), cause }

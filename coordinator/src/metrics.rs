@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use warifu_model::{ClusterView, ItemCounts, MapRunId, MapRunState, MapRunView};
+use warifu_common::telemetry::metric;
+use warifu_model::{ItemCounts, MapRunId, MapRunState, MapRunView, WorkerState, WorkerView};
 use warifu_scheduler::CommitOutcome;
 
 /// What is counted over the life of the process.
@@ -94,20 +95,17 @@ impl Metrics {
         self.map_runs().seen.remove(map_run);
     }
 
-    /// The text that Prometheus reads. `cluster`: absent while nobody leads.
-    pub(crate) fn render(&self, cluster: Option<&ClusterView>) -> String {
+    /// The text that Prometheus reads. `workers`: absent while nobody leads.
+    pub(crate) fn render(&self, workers: Option<&[WorkerView]>) -> String {
         let mut text = Text::default();
+        text.family(metric::BUILD_INFO, "gauge", "The version of this process.");
+        text.sample(&format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
+        text.family("warifu_leading", "gauge", "Whether this process leads.");
+        text.sample("", u64::from(workers.is_some()));
         self.render_map_runs(&mut text);
         self.render_commits(&mut text);
-        text.family("warifu_leading", "gauge", "Whether this process leads.");
-        text.sample("", u64::from(cluster.is_some()));
-        if let Some(cluster) = cluster {
-            text.family("warifu_workers", "gauge", "Workers with a live session.");
-            text.sample("", u64::from(cluster.worker_count));
-            text.family("warifu_slots", "gauge", "Slots of workers with a live session.");
-            text.sample("", u64::from(cluster.slot_count));
-            text.family("warifu_held_slots", "gauge", "Slots that workers hold.");
-            text.sample("", u64::from(cluster.held_slot_count));
+        if let Some(workers) = workers {
+            render_workers(workers, &mut text);
         }
         text.0
     }
@@ -118,12 +116,12 @@ impl Metrics {
         for seen in map_runs.seen.values() {
             by_state[state_index(seen.state)] += 1;
         }
-        text.family("warifu_map_runs", "gauge", "Map runs by state.");
+        text.family(metric::MAP_RUNS, "gauge", "Map runs by state.");
         for (label, count) in STATE_LABELS.iter().zip(by_state) {
             text.sample(&format!("{{state=\"{label}\"}}"), count);
         }
         let counted = map_runs.counted;
-        text.family("warifu_items_total", "counter", "Items decided since the process started, by outcome.");
+        text.family(metric::ITEMS_TOTAL, "counter", "Items decided since the process started, by outcome.");
         for (label, count) in [
             ("succeeded", counted.succeeded),
             ("failed", counted.failed),
@@ -139,14 +137,35 @@ impl Metrics {
         for (label, count) in OUTCOME_LABELS.iter().zip(&self.commits) {
             text.sample(&format!("{{outcome=\"{label}\"}}"), count.load(Ordering::Relaxed));
         }
+        let count: u64 = self.commits.iter().map(|commits| commits.load(Ordering::Relaxed)).sum();
         let seconds = self.commit_micros.load(Ordering::Relaxed) as f64 / 1e6;
-        text.family("warifu_commit_seconds_total", "counter", "Time that transactions took, summed.");
-        text.sample("", seconds);
+        text.family(metric::COMMIT_DURATION_SECONDS, "summary", "Time of one commit, reading back included.");
+        text.suffixed_sample("_sum", seconds);
+        text.suffixed_sample("_count", count);
     }
 
     fn map_runs(&self) -> MutexGuard<'_, MapRuns> {
         self.map_runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn render_workers(workers: &[WorkerView], text: &mut Text) {
+    text.family(metric::WORKERS, "gauge", "Workers with a session, by state.");
+    for (label, state) in [
+        ("active", WorkerState::Active),
+        ("draining", WorkerState::Draining),
+        ("suspect", WorkerState::Suspect),
+    ] {
+        let count = workers.iter().filter(|worker| worker.state == state).count();
+        text.sample(&format!("{{state=\"{label}\"}}"), count);
+    }
+    let slots: u64 = workers.iter().map(|worker| u64::from(worker.slots)).sum();
+    let held: u64 = workers.iter().map(|worker| u64::from(worker.held_slots)).sum();
+    text.family(metric::SLOTS, "gauge", "Slots of all workers, by use.");
+    text.sample("{use=\"held\"}", held);
+    text.sample("{use=\"free\"}", slots.saturating_sub(held));
+    text.family(metric::BATCHES_IN_PROGRESS, "gauge", "Batches that workers began and did not report.");
+    text.sample("", workers.iter().map(|worker| u64::from(worker.running_batches)).sum::<u64>());
 }
 
 fn state_index(state: MapRunState) -> usize {
@@ -169,6 +188,10 @@ impl Text {
         self.1 = name;
         // Writing into a string cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn suffixed_sample(&mut self, suffix: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{}{suffix} {value}", self.1);
     }
 
     fn sample(&mut self, labels: &str, value: impl std::fmt::Display) {
@@ -199,7 +222,8 @@ mod tests {
         for line in [
             "# TYPE warifu_commits_total counter",
             "warifu_commits_total{outcome=\"done\"} 1",
-            "warifu_commit_seconds_total 2",
+            "warifu_commit_duration_seconds_sum 2",
+            "warifu_commit_duration_seconds_count 2",
             "warifu_map_runs{state=\"running\"} 0",
             "warifu_leading 0",
         ] {

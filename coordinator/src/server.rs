@@ -9,63 +9,19 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use warifu_common::object_store::ObjectStore;
+use warifu_common::transport;
 use warifu_common::wire::FILE_DESCRIPTOR_SET;
-use warifu_common::wire::v1::fleet_service_server::FleetServiceServer;
-use warifu_common::wire::v1::map_run_service_server::MapRunServiceServer;
-use warifu_common::wire::v1::worker_service_server::WorkerServiceServer;
 
 use crate::api::{Context, Fleet, MapRuns};
 use crate::driver::{Driver, DriverHandle};
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
+use crate::settings::Settings;
 use crate::state_store::StateStore;
 
-/// HTTP/2 pings find a dead connection within fifteen seconds.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-
-/// Windows of a stream and of a connection: a stream that nobody reads must not block the others.
-const WINDOWS: (u32, u32) = (1 << 20, 8 << 20);
-
-/// Streams of one connection. The slowest reader of them may fill a stream's window, together not the connection's.
-const MAX_STREAMS: u32 = 128;
-
-/// Header list of a request: metadata and tokens.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
-
-/// Messages on workers' streams.
-const MAX_WORKER_MESSAGE: usize = 1 << 20;
-
-/// Requests of API callers: a specification has at most 256 KiB, its parts written as protobuf take little more.
-const MAX_API_REQUEST: usize = 1 << 20;
-
-/// Answers to API callers: gRPC clients take 4 MiB by default.
-const MAX_API_ANSWER: usize = 4 << 20;
-
-/// How long the servers may take to end their calls once everything behind them has ended.
-const SERVER_END_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a coordinator is told at its start, besides the scheduler's own settings.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Settings of the core.
-    pub scheduler: warifu_scheduler::Config,
-    /// Bytes of a shard of new runs.
-    pub shard_bytes: u64,
-    /// How others reach this process; absent: by the address that it listens on.
-    pub advertise: Option<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            scheduler: warifu_scheduler::Config::default(),
-            shard_bytes: warifu_model::spec::DEFAULT_SHARD_BYTES,
-            advertise: None,
-        }
-    }
-}
+/// How long everything may take to end: the transaction in flight first, then the calls that waited for it.
+const END_TIMEOUT: Duration = crate::driver::DRAIN_TIMEOUT.saturating_add(Duration::from_secs(5));
 
 /// Why a coordinator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -92,11 +48,47 @@ pub struct CoordinatorHandle {
     tasks: JoinSet<TaskEnd>,
 }
 
+/// Why a coordinator ended, or did not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// A part of it failed.
+    #[error("the {task} failed")]
+    Failed {
+        /// Which part.
+        task: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A part of it ended although nobody told it to.
+    #[error("the {task} has ended by itself")]
+    Ended {
+        /// Which part.
+        task: &'static str,
+    },
+    /// A bug: what the process knows cannot be trusted. Start it again.
+    #[error("a task panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// Calls did not end in time and were dropped.
+    #[error("some calls did not end within {}s and were dropped", .0.as_secs())]
+    TimedOut(Duration),
+}
+
 /// Which task ended, and how.
 #[derive(Debug)]
 struct TaskEnd {
     task: &'static str,
     result: Result<(), Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl TaskEnd {
+    /// A task that ended because it was told to, or failed at that.
+    fn expected(ended: Result<TaskEnd, tokio::task::JoinError>) -> Result<&'static str, EndError> {
+        match ended {
+            Ok(TaskEnd { task, result: Ok(()) }) => Ok(task),
+            Ok(TaskEnd { task, result: Err(source) }) => Err(EndError::Failed { task, source }),
+            Err(error) => Err(EndError::Panicked(error)),
+        }
+    }
 }
 
 impl Coordinator {
@@ -122,6 +114,8 @@ impl Coordinator {
             store,
             objects,
             limits: settings.scheduler,
+            allowed: settings.allowed,
+            redrive_requests: Arc::default(),
             shard_bytes: settings.shard_bytes,
             advertise: settings.advertise.unwrap_or_else(|| format!("http://{grpc_addr}")),
             shutdown: stop.clone(),
@@ -130,10 +124,17 @@ impl Coordinator {
         let grpc = serve_grpc(context, listener, stop.clone())?;
         tasks.spawn(async move { TaskEnd { task: "gRPC server", result: grpc.await.map_err(Into::into) } });
         if let Some(listener) = http_listener {
-            let http = crate::http::serve(listener, handle, metrics, stop.clone());
+            let http = crate::http::serve(listener, handle.clone(), metrics, stop.clone());
             tasks.spawn(
                 async move { TaskEnd { task: "HTTP server", result: http.await.map_err(Into::into) } },
             );
+        }
+        if let Some(kept) = settings.retention {
+            let enforced = crate::retention::enforce(handle.clone(), kept, stop.clone());
+            tasks.spawn(async move {
+                enforced.await;
+                TaskEnd { task: "retention", result: Ok(()) }
+            });
         }
         tasks.spawn(async move {
             driver.run().await;
@@ -155,25 +156,29 @@ impl CoordinatorHandle {
     }
 
     /// Ends it: nothing new is taken, the transaction in flight is finished, streams are closed.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(mut self) -> Result<(), EndError> {
         self.stop.cancel();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(SERVER_END_TIMEOUT + crate::driver::DRAIN_TIMEOUT, ended).await.is_err() {
-            tracing::warn!("some calls did not end in time and are dropped");
+        let mut first_error = None;
+        let ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                first_error = first_error.take().or(TaskEnd::expected(ended).err());
+            }
+        };
+        match tokio::time::timeout(END_TIMEOUT, ended).await {
+            Ok(()) => first_error.map_or(Ok(()), Err),
+            Err(_) => Err(EndError::TimedOut(END_TIMEOUT)),
         }
     }
 
-    /// Waits until it ends by itself, which it does only by a bug or a listener that fails; returns what to tell.
+    /// Waits until it ends by itself, which it does only by a bug or a listener that fails.
     ///
     /// Cancel-safe: the handle can be waited on again, or shut down.
-    pub async fn ended(&mut self) -> String {
+    pub async fn ended(&mut self) -> EndError {
         match self.tasks.join_next().await {
-            None => "everything has ended".to_owned(),
-            Some(Ok(TaskEnd { task, result: Ok(()) })) => format!("the {task} has ended"),
-            Some(Ok(TaskEnd { task, result: Err(error) })) => {
-                format!("the {task} failed: {}", crate::error_chain(&*error))
+            Some(ended) => {
+                TaskEnd::expected(ended).map_or_else(|error| error, |task| EndError::Ended { task })
             }
-            Some(Err(error)) => format!("a task ended by a bug: {error}"),
+            None => EndError::Ended { task: "coordinator" },
         }
     }
 }
@@ -195,26 +200,12 @@ fn serve_grpc(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let sessions = WorkerServiceServer::new(Sessions::new(context.driver.clone(), stop.clone()))
-        .max_decoding_message_size(MAX_WORKER_MESSAGE)
-        .max_encoding_message_size(MAX_WORKER_MESSAGE);
-    let map_runs = MapRunServiceServer::new(MapRuns { context: context.clone() })
-        .max_decoding_message_size(MAX_API_REQUEST)
-        .max_encoding_message_size(MAX_API_ANSWER);
-    let fleet = FleetServiceServer::new(Fleet { context: context.clone() })
-        .max_decoding_message_size(MAX_API_REQUEST)
-        .max_encoding_message_size(MAX_API_ANSWER);
+    let sessions = Sessions::new(context.driver.clone(), stop.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .add_service(map_runs)
-        .add_service(fleet)
-        .add_service(sessions)
+    let router = transport::server()
+        .add_service(transport::map_run_service(MapRuns { context: context.clone() }))
+        .add_service(transport::fleet_service(Fleet { context: context.clone() }))
+        .add_service(transport::worker_service(sessions))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
         .add_service(reflection().build_v1alpha().map_err(StartError::Reflection)?);

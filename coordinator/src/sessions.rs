@@ -16,9 +16,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
+use warifu_common::timing::HANDSHAKE_TIMEOUT;
+use warifu_common::wire::lease_stream::InvalidMessage;
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::worker_service_server::WorkerService;
-use warifu_model::protocol::WorkerMessage;
+use warifu_model::protocol::{CoordinatorMessage, WorkerMessage};
 use warifu_scheduler::StreamId;
 
 use crate::api::ApiError;
@@ -27,11 +29,11 @@ use crate::driver::{DriverHandle, StreamOutlet};
 /// Messages that may wait for a worker to read. A grant is the largest, far below 64 KiB.
 const QUEUED_MESSAGES: usize = 256;
 
-/// How long a new stream may take to say Hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Streams that are open at once: four for each of the 5,000 workers would be a storm of reconnects.
 const MAX_STREAMS: usize = 20_000;
+
+/// When to try again while they are too many.
+const STREAMS_RETRY: Duration = Duration::from_secs(5);
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -58,7 +60,7 @@ impl WorkerService for Sessions {
         request: Request<Streaming<v1::ConnectRequest>>,
     ) -> Result<Response<Messages>, Status> {
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            return Err(ApiError::Overloaded.into());
+            return Err(too_many_streams().into());
         };
         let (queue, queued) = mpsc::channel(QUEUED_MESSAGES);
         let (refusal, refused) = mpsc::channel(1);
@@ -96,24 +98,29 @@ struct Session {
 
 impl Session {
     /// Reads until the stream ends, from either side. An error is the status that the worker is told.
-    async fn run(
-        mut self,
-        queue: mpsc::Sender<warifu_model::protocol::CoordinatorMessage>,
-    ) -> Result<(), Status> {
-        let hello = timeout(HELLO_TIMEOUT, self.next()).await;
+    async fn run(mut self, queue: mpsc::Sender<CoordinatorMessage>) -> Result<(), Status> {
+        let hello = timeout(HANDSHAKE_TIMEOUT, self.next()).await;
         let hello =
             hello.map_err(|_| Status::deadline_exceeded("the first message, Hello, did not come"))??;
         let Some(hello) = hello else { return Ok(()) };
-        if !matches!(hello, WorkerMessage::Hello(_)) {
-            return Err(ApiError::InvalidMessage("the first message must be Hello".into()).into());
-        }
+        let WorkerMessage::Hello(greeting) = &hello else { return Err(not_hello().into()) };
+        let span = tracing::info_span!("session", worker_id = %greeting.worker);
+        self.serve(queue, hello).instrument(span).await
+    }
+
+    /// A session that has said Hello.
+    async fn serve(
+        mut self,
+        queue: mpsc::Sender<CoordinatorMessage>,
+        hello: WorkerMessage,
+    ) -> Result<(), Status> {
         let outlet = StreamOutlet { queue, deaf: self.deaf.clone(), aborted: self.aborted.clone() };
         let stream = self.driver.open_stream(outlet).await.map_err(ApiError::from)?;
         let end = self.pass_on(stream, hello).await;
         self.driver.close_stream(stream).await;
         if self.aborted.is_cancelled() {
             // The process stops or does not lead, or the worker does not read: it should come again.
-            return Err(ApiError::NotReady.into());
+            return Err(ApiError::NotReady { doing: "ending this stream" }.into());
         }
         end
     }
@@ -140,7 +147,7 @@ impl Session {
             Ok(None) => Ok(None),
             Ok(Some(message)) => match WorkerMessage::try_from(message) {
                 Ok(message) => Ok(Some(message)),
-                Err(invalid) => Err(ApiError::InvalidMessage(invalid.to_string()).into()),
+                Err(invalid) => Err(ApiError::InvalidMessage(invalid).into()),
             },
             // The connection failed, which says as little about the worker as a clean end does.
             Err(status) => {
@@ -149,4 +156,12 @@ impl Session {
             }
         }
     }
+}
+
+fn not_hello() -> ApiError {
+    InvalidMessage { field: "message", reason: "must be Hello on a new stream".into() }.into()
+}
+
+fn too_many_streams() -> ApiError {
+    ApiError::Overloaded { what: "too many workers' streams are open".into(), retry_after: STREAMS_RETRY }
 }

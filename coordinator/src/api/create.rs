@@ -7,7 +7,7 @@ use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{BatchCounts, ItemCounts, MapRunId, MapRunState, MapRunView, Warning, WorkerState};
-use warifu_scheduler::{CreateMapRun, Event, Rejection};
+use warifu_scheduler::{CreateMapRun, Event};
 
 use super::{ApiError, Context};
 use crate::clock;
@@ -31,6 +31,7 @@ pub(super) async fn create(
     request: v1::CreateMapRunRequest,
 ) -> Result<v1::MapRun, ApiError> {
     let checked = check(&request)?;
+    check_places(context, &checked.spec)?;
     if !checked.validate_only
         && let Some(existing) = existing(context, &checked).await?
     {
@@ -79,6 +80,26 @@ fn check(request: &v1::CreateMapRunRequest) -> Result<Checked, ApiError> {
     }
 }
 
+/// Checks that the cluster lets jobs read and write where the specification says, and that failures have a place.
+fn check_places(context: &Context, spec: &MapRunSpec) -> Result<(), ApiError> {
+    let mut violations = Vec::new();
+    let mut require_allowed = |field: &str, place: ObjectLocation| {
+        if !context.allowed.permit(&place.to_string()) {
+            let text = format!("{place} is not among what this cluster lets jobs use ([s3] allowed)");
+            violations.push(FieldViolation::new(field, text));
+        }
+    };
+    let reader = &spec.item_reader;
+    require_allowed("spec.item_reader.key", ObjectLocation::new(&reader.bucket, &reader.key));
+    if let Some(writer) = &spec.result_writer {
+        require_allowed("spec.result_writer.prefix", ObjectLocation::new(&writer.bucket, &writer.prefix));
+    } else if context.limits.system_location.0.is_empty() {
+        let text = "is required: this cluster has no [s3] system_bucket, where failures would go without it";
+        violations.push(FieldViolation::new("spec.result_writer", text));
+    }
+    if violations.is_empty() { Ok(()) } else { Err(InvalidRequest { violations }.into()) }
+}
+
 /// The id that the caller gave, or one that is made of `request_id`, or a new one.
 fn requested_id(request: &v1::CreateMapRunRequest) -> Result<MapRunId, InvalidRequest> {
     let text = match (request.map_run_id.as_str(), request.request_id.as_str()) {
@@ -117,7 +138,7 @@ async fn existing(context: &Context, checked: &Checked) -> Result<Option<v1::Map
         Some(record) if record.submitted == checked.submitted => {
             context.map_run(checked.id.clone()).await.map(Some)
         }
-        Some(_) => Err(ApiError::Rejected(Rejection::ExistsAlready(checked.id.clone()))),
+        Some(_) => Err(ApiError::MapRunExists(checked.id.clone())),
     }
 }
 
@@ -149,7 +170,7 @@ async fn validate(
     };
     let is_offered = context.driver.query(offered).await?;
     if checked.require_handler && !is_offered {
-        return Err(ApiError::Rejected(Rejection::HandlerNotAvailable(handler.to_string())));
+        return Err(ApiError::HandlerNotAvailable(handler));
     }
     let probe = context.probe(&checked.spec, source).await?;
     let preview_events = context.preview(&checked.spec, source, probe).await?;

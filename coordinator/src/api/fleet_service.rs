@@ -1,6 +1,7 @@
 //! `FleetService`: shows workers and coordinators, and takes workers out of service.
 
 use tonic::{Request, Response, Status};
+use warifu_common::error_chain::Chain;
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::fleet_service_server::FleetService;
 use warifu_scheduler::{Event, Reply, RequestId};
@@ -24,7 +25,7 @@ impl Context {
     async fn drain(&self, request: v1::DrainWorkerRequest) -> Result<v1::Worker, ApiError> {
         let worker = worker_id(&request.name)?;
         if request.timeout.is_some() {
-            return Err(ApiError::NotSupported("a timeout other than the configured drain_timeout"));
+            return Err(ApiError::NotSupported { what: "a timeout for one drain".into() });
         }
         self.change_worker(|request| Event::DrainRequested { request, worker }).await
     }
@@ -48,7 +49,7 @@ impl Context {
         let view = self.driver.query(|scheduler| scheduler.cluster()).await?;
         let (size_bytes, problem) = match self.store.size_bytes().await {
             Ok(size_bytes) => (size_bytes, String::new()),
-            Err(error) => (0, crate::error_chain(&error)),
+            Err(error) => (0, Chain(&error).to_string()),
         };
         let member = v1::ClusterMember {
             endpoint: self.advertise.clone(),

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::map_run_service_server::MapRunService;
-use warifu_model::MapRunId;
+use warifu_model::{MapRunId, MapRunView};
 use warifu_scheduler::{Event, Reply};
 
 use super::{ApiError, Context, create, failures, list, map_run_id, redrive, watch, wrong_reply};
@@ -17,9 +17,14 @@ pub(crate) struct MapRuns {
 impl Context {
     /// One run as it is now.
     pub(super) async fn map_run(&self, id: MapRunId) -> Result<v1::MapRun, ApiError> {
+        Ok(v1::MapRun::from(&self.view(&id).await?))
+    }
+
+    /// The same as plain data.
+    pub(super) async fn view(&self, id: &MapRunId) -> Result<MapRunView, ApiError> {
         let wanted = id.clone();
         let view = self.driver.query(move |scheduler| scheduler.map_run(&wanted)).await?;
-        view.as_ref().map(v1::MapRun::from).ok_or(ApiError::NoSuchMapRun(id))
+        view.ok_or_else(|| ApiError::NoSuchMapRun(id.clone()))
     }
 
     /// A change of a run, durable when it is answered.
@@ -35,6 +40,9 @@ impl Context {
 
     async fn stop(&self, request: v1::StopMapRunRequest) -> Result<v1::MapRun, ApiError> {
         let map_run = map_run_id("name", &request.name)?;
+        if !request.cause.is_empty() {
+            return Err(ApiError::NotSupported { what: "the cause of a stop".into() });
+        }
         self.change(|request| Event::StopRequested { request, map_run }).await
     }
 
@@ -134,6 +142,6 @@ impl MapRunService for MapRuns {
     ) -> Result<Response<v1::ListBatchesResponse>, Status> {
         let map_run = map_run_id("parent", &request.into_inner().parent)?;
         self.context.map_run(map_run).await?;
-        Err(ApiError::NotSupported("listing batches; GetMapRun counts them by state").into())
+        Err(ApiError::NotSupported { what: "listing single batches".into() }.into())
     }
 }

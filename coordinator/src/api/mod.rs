@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use warifu_common::config::AccessRules;
 use warifu_common::object_store::ObjectStore;
 use warifu_common::wire::InvalidRequest;
 use warifu_model::{MapRunId, WorkerId};
@@ -26,9 +27,11 @@ mod redrive;
 mod source;
 mod watch;
 
-pub(crate) use error::ApiError;
+use error::{stopping, wrong_reply};
 pub(crate) use fleet_service::Fleet;
 pub(crate) use map_run_service::MapRuns;
+pub(crate) use redrive::RedriveRequests;
+pub(crate) use warifu_common::status::ApiError;
 
 /// What every service works with.
 #[derive(Clone)]
@@ -38,6 +41,9 @@ pub(crate) struct Context {
     pub(crate) objects: Arc<dyn ObjectStore>,
     /// Limits that are pinned into runs.
     pub(crate) limits: Config,
+    /// What jobs may read and write.
+    pub(crate) allowed: AccessRules,
+    pub(crate) redrive_requests: Arc<RedriveRequests>,
     /// Bytes of a shard.
     pub(crate) shard_bytes: u64,
     /// How others reach this process.
@@ -55,9 +61,4 @@ fn map_run_id(field: &str, name: &str) -> Result<MapRunId, ApiError> {
 fn worker_id(name: &str) -> Result<WorkerId, ApiError> {
     let id = name.strip_prefix("workers/").unwrap_or(name);
     WorkerId::new(id).map_err(|error| InvalidRequest::one("name", error.to_string()).into())
-}
-
-/// A reply that belongs to another request: a bug of the scheduler.
-fn wrong_reply() -> ApiError {
-    ApiError::Internal("the scheduler answered with a reply of another kind".into())
 }

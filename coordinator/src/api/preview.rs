@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use warifu_dataset::{Batch, Checkpoint, CutRules, Probe, ShardPlan, SpanReader, SpanShard, SpanStep};
+use warifu_dataset::{
+    Batch, ByteRange, Checkpoint, CutRules, EntryState, Probe, ScanRequest, ShardPlan, SpanReader, SpanShard,
+    SpanStep, scan,
+};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 
@@ -36,13 +39,34 @@ impl Context {
         let end = source.size_bytes.min(data_start + MAX_BYTES);
         let bytes =
             self.objects.read(&pinned_object(source), data_start..end).await.map_err(ApiError::Source)?;
-        let items =
-            spec.item_reader.max_items.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
-        let shard = SpanShard { range: plan.range(0), ends_object: plan.ends_object(0), items };
         let rules = Arc::new(cut_rules(spec, probe, self.limits.max_record_bytes));
+        let range = ByteRange::new(data_start, plan.range(0).end.min(end));
         let at_end = end == source.size_bytes;
-        Ok(first_events(spec, SpanReader::new(rules, shard, start(data_start)), &bytes, data_start, at_end))
+        let shard = scan_shard(&rules, range, &bytes, at_end && range.end == end, spec.item_reader.max_items);
+        let reader = SpanReader::new(rules, shard, start(data_start));
+        Ok(first_events(spec, reader, &bytes, data_start, at_end))
     }
+}
+
+/// Counts the items of the first shard, or of as much of it as was read.
+fn scan_shard(
+    rules: &CutRules,
+    range: ByteRange,
+    bytes: &[u8],
+    ends_object: bool,
+    item_limit: Option<u64>,
+) -> SpanShard {
+    let length = usize::try_from(range.len()).unwrap_or(usize::MAX).min(bytes.len());
+    let scanned = scan(&ScanRequest {
+        bytes: &bytes[..length],
+        range,
+        previous: None,
+        entry: Some(EntryState::RecordStart),
+        ends_object,
+        item_limit,
+        rules,
+    });
+    SpanShard { range, ends_object, items: scanned.positions.items }
 }
 
 /// How batches of a run are cut.

@@ -1,12 +1,41 @@
 //! `RedriveMapRun`: runs again what did not succeed, or says what that would be.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use warifu_common::wire::spec::limits_update;
 use warifu_common::wire::v1;
 use warifu_model::spec::LimitsUpdate;
 use warifu_model::{ItemCounts, MapRunId, MapRunState, MapRunView};
-use warifu_scheduler::{Event, Rejection};
+use warifu_scheduler::Event;
 
 use super::{ApiError, Context, map_run_id};
+
+/// Runs whose latest redrive request is remembered; the first ids make room.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Which request asked for a run's latest redrive, so that a repeat changes nothing.
+///
+/// In memory only: after a restart a repeat is judged by the run's state, which refuses it while the redrive goes on.
+#[derive(Debug, Default)]
+pub(crate) struct RedriveRequests {
+    latest: Mutex<BTreeMap<MapRunId, (String, u32)>>,
+}
+
+impl RedriveRequests {
+    /// Notes a request before it is sent. `true`: it is the one that the run's current redrive came of.
+    fn is_repeat(&self, map_run: &MapRunId, request_id: &str, redrive_count: u32) -> bool {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.get(map_run).is_some_and(|(id, number)| id == request_id && *number == redrive_count) {
+            return true;
+        }
+        latest.insert(map_run.clone(), (request_id.to_owned(), redrive_count + 1));
+        if latest.len() > MAX_REMEMBERED {
+            latest.pop_first();
+        }
+        false
+    }
+}
 
 pub(super) async fn redrive(
     context: &Context,
@@ -14,23 +43,24 @@ pub(super) async fn redrive(
 ) -> Result<v1::MapRun, ApiError> {
     let map_run = map_run_id("name", &request.name)?;
     let update = limits_update(request.spec.as_ref(), request.update_mask.as_ref())?;
-    if !request.request_id.is_empty() {
-        return Err(ApiError::NotSupported("request_id of a redrive; leave it out"));
-    }
     if request.validate_only {
         return would_begin(context, map_run, update).await;
+    }
+    if !request.request_id.is_empty() {
+        let view = context.view(&map_run).await?;
+        if context.redrive_requests.is_repeat(&map_run, &request.request_id, view.redrive_count) {
+            return Ok(v1::MapRun::from(&view));
+        }
     }
     context.change(move |request| Event::RedriveRequested { request, map_run, update }).await
 }
 
 /// The run as the redrive would begin.
 async fn would_begin(context: &Context, id: MapRunId, update: LimitsUpdate) -> Result<v1::MapRun, ApiError> {
-    let wanted = id.clone();
-    let view = context.driver.query(move |scheduler| scheduler.map_run(&wanted)).await?;
-    let mut view = view.ok_or_else(|| ApiError::NoSuchMapRun(id.clone()))?;
+    let mut view = context.view(&id).await?;
     if !view.state.is_terminal() {
-        let rule = "only a terminal map run can be redriven";
-        return Err(ApiError::Rejected(Rejection::WrongState { map_run: id, state: view.state, rule }));
+        let rule = "only a terminal map run can be redriven".into();
+        return Err(ApiError::WrongState { map_run: id, state: view.state, rule });
     }
     if view.state == MapRunState::Succeeded && view.item_counts.succeeded == view.item_counts.total {
         return Err(ApiError::NothingToRedrive(id));

@@ -94,5 +94,5 @@ fn not_readable(object: &PinnedObject, error: &ProbeError) -> ApiError {
         ProbeError::NeedMore { .. } => error.to_string(),
         ProbeError::Header { problem, offset, detail } => format!("{problem} ({detail}; byte {offset})"),
     };
-    ApiError::SourceNotReadable(format!("{}: {text}", object.location))
+    ApiError::SourceNotReadable { cause: format!("{}: {text}", object.location) }
 }

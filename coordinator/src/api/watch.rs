@@ -11,7 +11,7 @@ use tonic::Status;
 use warifu_common::wire::v1;
 use warifu_model::MapRunId;
 
-use super::{ApiError, Context};
+use super::{ApiError, Context, stopping};
 use crate::driver::RunWatch;
 
 /// Least time between two snapshots on a stream.
@@ -32,7 +32,7 @@ pub(super) async fn watch(context: &Context, map_run: MapRunId) -> Result<Snapsh
         // Each future owns or only borrows what lives on; dropping them ends the stream.
         tokio::select! {
             () = send_snapshots(run, map_run, &snapshots) => {}
-            () = shutdown.cancelled() => drop(snapshots.try_send(Err(ApiError::NotReady.into()))),
+            () = shutdown.cancelled() => drop(snapshots.try_send(Err(stopping().into()))),
             () = snapshots.closed() => {}
         }
     });
@@ -82,7 +82,7 @@ pub(super) async fn wait(context: &Context, request: v1::WaitMapRunRequest) -> R
             Ok(Err(_)) => return Err(ApiError::NoSuchMapRun(map_run)),
             Err(_) => {}
         },
-        () = context.shutdown.cancelled() => return Err(ApiError::NotReady),
+        () = context.shutdown.cancelled() => return Err(stopping()),
     }
     context.map_run(map_run).await
 }

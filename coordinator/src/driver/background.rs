@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use warifu_common::error_chain::Chain;
 use warifu_common::object_store::ObjectStore;
 use warifu_model::MapRunId;
 use warifu_scheduler::{Commit, CommitOutcome, Event, ManifestOrder};
@@ -21,7 +22,7 @@ const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::
 /// How a task ended.
 pub(super) enum Finished {
     /// Tell the scheduler.
-    Event(Event),
+    Event(Box<Event>),
     /// The store does not give what the scheduler needs: begin again.
     GiveUp(&'static str),
 }
@@ -42,13 +43,13 @@ pub(super) async fn commit(
         Err(error) => outcome_of(&*store, &commit, error).await,
     };
     metrics.note_commit(outcome, started.elapsed());
-    Finished::Event(Event::CommitFinished { commit: commit.id, outcome })
+    Finished::Event(Box::new(Event::CommitFinished { commit: commit.id, outcome }))
 }
 
 /// Sorts an error by what it obliges to, reading back what is unknown.
 async fn outcome_of(store: &dyn StateStore, commit: &Commit, error: CommitError) -> CommitOutcome {
     let commit_id = commit.id.0;
-    let text = crate::error_chain(&error);
+    let text = Chain(&error).to_string();
     match error {
         CommitError::Deposed { .. } => {
             tracing::warn!(commit_id, error = text, "deposed, nothing was written");
@@ -75,7 +76,7 @@ async fn read_back(store: &dyn StateStore, commit: &Commit) -> CommitOutcome {
             Ok(true) => return CommitOutcome::Done,
             Ok(false) => return CommitOutcome::Refused,
             Err(error) => {
-                let error = crate::error_chain(&error);
+                let error = Chain(&error).to_string();
                 tracing::warn!(commit_id = commit.id.0, attempt, error, "reading back failed");
             }
         }
@@ -88,9 +89,9 @@ async fn read_back(store: &dyn StateStore, commit: &Commit) -> CommitOutcome {
 pub(super) async fn load_shards(store: Arc<dyn StateStore>, map_run: MapRunId) -> Finished {
     for attempt in 1..=LOAD_ATTEMPTS {
         match store.load_shards(&map_run).await {
-            Ok(shards) => return Finished::Event(Event::ShardsLoaded { map_run, shards }),
+            Ok(shards) => return Finished::Event(Box::new(Event::ShardsLoaded { map_run, shards })),
             Err(error) => {
-                let error = crate::error_chain(&error);
+                let error = Chain(&error).to_string();
                 tracing::warn!(%map_run, attempt, error, "reading the shards of a map run failed");
             }
         }
@@ -106,7 +107,11 @@ pub(super) async fn write_manifest(objects: Arc<dyn ObjectStore>, order: Manifes
         let map_run = &order.map_run;
         tracing::error!(%map_run, error = fault.error, cause = fault.cause, "the results cannot be written");
     }
-    Finished::Event(Event::ManifestWritten { map_run: order.map_run, redrive: order.redrive, result })
+    Finished::Event(Box::new(Event::ManifestWritten {
+        map_run: order.map_run,
+        redrive: order.redrive,
+        result,
+    }))
 }
 
 fn delay_after(failures: u32) -> Duration {
@@ -127,10 +132,10 @@ mod tests {
         let (term, _) = store.lead().await.unwrap();
         store.inject([injected]);
         let transaction = Commit { id: CommitId(1), term, records: Vec::new() };
-        match commit(store, Arc::default(), transaction, 0).await {
-            Finished::Event(Event::CommitFinished { commit: CommitId(1), outcome }) => outcome,
-            Finished::Event(_) | Finished::GiveUp(_) => panic!("another end"),
-        }
+        let finished = commit(store, Arc::default(), transaction, 0).await;
+        let Finished::Event(event) = finished else { panic!("the store answers") };
+        let Event::CommitFinished { commit: CommitId(1), outcome } = *event else { panic!("{event:?}") };
+        outcome
     }
 
     #[tokio::test(start_paused = true)]

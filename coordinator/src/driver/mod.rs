@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use warifu_common::error_chain::Chain;
 use warifu_common::object_store::ObjectStore;
 use warifu_model::LeaderTerm;
 use warifu_scheduler::record::Snapshot;
@@ -100,7 +101,7 @@ impl Driver {
             match self.store.lead().await {
                 Ok((term, snapshot)) => return Some((term, snapshot)),
                 Err(error) => {
-                    let error = crate::error_chain(&error);
+                    let error = Chain(&error).to_string();
                     tracing::error!(error, retry_in = ?delay, "cannot take the lead");
                 }
             }

@@ -108,10 +108,10 @@ impl<'a> Term<'a> {
     fn on_finished(&mut self, finished: Result<Finished, JoinError>) {
         match finished {
             Ok(Finished::Event(event)) => {
-                if let Event::CommitFinished { outcome, .. } = &event {
+                if let Event::CommitFinished { outcome, .. } = &*event {
                     self.refusals = if *outcome == CommitOutcome::Refused { self.refusals + 1 } else { 0 };
                 }
-                self.step(event);
+                self.step(*event);
             }
             Ok(Finished::GiveUp(reason)) => self.stepping_down = Some(reason),
             // A bug: the process must not go on with a state that it does not know.
@@ -222,8 +222,8 @@ impl<'a> Term<'a> {
         self.streams.abort_all();
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while let Ok(Some(finished)) = timeout_at(deadline, self.tasks.join_next()).await {
-            let Ok(Finished::Event(event @ Event::CommitFinished { .. })) = finished else { continue };
-            self.scheduler.step(clock::now(), event, &mut self.effects);
+            let Ok(Finished::Event(event)) = finished else { continue };
+            self.scheduler.step(clock::now(), *event, &mut self.effects);
             for effect in std::mem::take(&mut self.effects).drain() {
                 // Whatever else it wants belongs to the next start.
                 if let Effect::Reply { request, reply } = effect {

@@ -54,16 +54,16 @@ pub enum StoreError {
         /// Why it is not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The data directory belongs to another process.
-    #[error("the data directory {} is in use by another process; stop that one, or choose another directory", path.display())]
+    /// The store belongs to another process.
+    #[error("the state store {} is in use by another process; stop that one, or choose another data directory", path.display())]
     InUse {
-        /// The directory.
+        /// Its file.
         path: std::path::PathBuf,
     },
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {}", path.display())]
-    Directory {
-        /// The directory.
+    /// The store's file or its directory cannot be used.
+    #[error("cannot use the state store {}", path.display())]
+    File {
+        /// Its file.
         path: std::path::PathBuf,
         /// Why not.
         source: std::io::Error,

@@ -1,7 +1,7 @@
 //! Records in SQLite: the state store of one process.
 //!
 //! One task owns the one connection, so a caller that goes away never leaves a transaction half done. WAL with
-//! `synchronous = FULL`: a commit that returned is on disk. An exclusive lock on a file in the data directory keeps every other
+//! `synchronous = FULL`: a commit that returned is on disk. An exclusive lock on a file beside the database keeps every other
 //! process out for as long as this one lives.
 //!
 //! **Invariant:** an error before COMMIT is sent means that nothing was written; one from COMMIT itself means that nobody knows.
@@ -20,8 +20,8 @@ use warifu_scheduler::CommitId;
 
 use super::{CommitError, KeyRange, Row, StateStore, StoreError, Write};
 
+/// The database's name in a data directory.
 const DATABASE_FILE: &str = "warifu.db";
-const LOCK_FILE: &str = "lock";
 
 /// Version of the tables themselves; records carry their own.
 const FORMAT: i64 = 1;
@@ -63,14 +63,19 @@ pub(super) enum Fault {
 }
 
 impl SqliteStore {
-    /// Opens, or creates, the store in `directory`, and keeps other processes out.
+    /// Opens, or creates, the store of a data directory, and keeps other processes out.
     ///
     /// Must be called within a Tokio runtime: the connection's task is spawned there.
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
-        let lock = lock_directory(directory)?;
+        Self::open_file(&directory.join(DATABASE_FILE)).await
+    }
+
+    /// The same with the database in `file`.
+    pub async fn open_file(file: &Path) -> Result<Self, StoreError> {
+        let lock = lock_beside(file)?;
         let (requests, queue) = mpsc::channel(QUEUED_REQUESTS);
         let mut owner = Owner {
-            database: directory.join(DATABASE_FILE),
+            database: file.to_owned(),
             connection: None,
             _lock: lock,
             #[cfg(test)]
@@ -393,19 +398,18 @@ fn key_and_value(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-/// Creates the directory if need be, and locks it for as long as the file is open.
-fn lock_directory(directory: &Path) -> Result<File, StoreError> {
-    let unusable = |source| StoreError::Directory { path: directory.to_owned(), source };
-    std::fs::create_dir_all(directory).map_err(unusable)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join(LOCK_FILE))
-        .map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: directory.to_owned() }),
+/// Creates the file's directory if need be, and locks `FILE.lock` for as long as it is open.
+fn lock_beside(file: &Path) -> Result<File, StoreError> {
+    let unusable = |source| StoreError::File { path: file.to_owned(), source };
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory).map_err(unusable)?;
+    }
+    let mut lock_file = file.as_os_str().to_owned();
+    lock_file.push(".lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(lock_file).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: file.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
 }

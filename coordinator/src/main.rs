@@ -1,0 +1,120 @@
+//! The process `warifu-coordinator`: configuration, logs, wiring, signals; nothing else.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use warifu_common::config::{CoordinatorConfig, S3Config, Setting, StoreConfig};
+use warifu_common::object_store::{ObjectStores, S3Settings, S3Store};
+use warifu_common::telemetry;
+use warifu_coordinator::state_store::SqliteStore;
+use warifu_coordinator::{Coordinator, Settings};
+
+/// Wrong usage or configuration.
+const EXIT_INVALID: u8 = 2;
+
+/// Where the AWS SDKs look for a region, in this order.
+const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// Plans map runs, leases batches to workers, and counts what becomes of them.
+#[derive(Debug, Parser)]
+#[command(name = "warifu-coordinator", version)]
+struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "WARIFU_COORDINATOR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the effective configuration without secrets, and end
+    #[arg(long)]
+    check_config: bool,
+    /// Where to listen for gRPC, in place of server.listen
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where to listen for HTTP, in place of server.http_listen
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http_listen: Option<String>,
+}
+
+impl Args {
+    fn settings(&self) -> Vec<Setting> {
+        let flags = [
+            ("--listen", "server.listen", &self.listen),
+            ("--http-listen", "server.http_listen", &self.http_listen),
+        ];
+        let given = |(flag, key, value): (&str, &str, &Option<String>)| {
+            Some(Setting { flag: flag.to_owned(), key: key.to_owned(), value: value.clone()? })
+        };
+        flags.into_iter().filter_map(given).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match CoordinatorConfig::load(args.config.as_deref(), args.settings()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("warifu-coordinator: {error}");
+            return ExitCode::from(EXIT_INVALID);
+        }
+    };
+    if args.check_config {
+        print!("{}", config.to_redacted_toml());
+        return ExitCode::SUCCESS;
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("warifu-coordinator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
+    telemetry::set_up(config.telemetry.log_format, telemetry::DEFAULT_FILTER)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let store = match &config.store {
+        StoreConfig::Sqlite { path } => SqliteStore::open_file(path).await?,
+    };
+    let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)).await);
+    let listener = bind(config.server.listen).await?;
+    let http_listener = bind(config.server.http_listen).await?;
+    let mut coordinator = Coordinator::start(
+        Settings::from(&config),
+        Arc::new(store),
+        Arc::new(objects),
+        listener,
+        Some(http_listener),
+    )
+    .await?;
+    let (listen, http_listen) = (config.server.listen, config.server.http_listen);
+    tracing::info!(%listen, %http_listen, version = env!("CARGO_PKG_VERSION"), "started");
+    // Every arm can be dropped without loss.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        error = coordinator.ended() => return Err(error.into()),
+    }
+    tracing::info!("stopping");
+    Ok(coordinator.shutdown().await?)
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn s3_settings(config: &S3Config) -> S3Settings {
+    let defaults = S3Settings::default();
+    let environment = || REGION_VARIABLES.iter().find_map(|variable| std::env::var(variable).ok());
+    S3Settings {
+        region: config.region.clone().or_else(environment).unwrap_or(defaults.region),
+        endpoint_url: config.endpoint_url.clone(),
+        force_path_style: config.force_path_style,
+        ..defaults
+    }
+}

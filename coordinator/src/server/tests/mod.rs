@@ -1,0 +1,7 @@
+//! The services over real gRPC on loopback, on the memory store and a directory of objects.
+
+mod fleet;
+mod harness;
+mod http;
+mod map_runs;
+mod sessions;

@@ -1,0 +1,54 @@
+//! What a coordinator is told at its start.
+
+use std::time::Duration;
+
+use warifu_common::config::{AccessRules, CoordinatorConfig};
+use warifu_model::spec::DEFAULT_SHARD_BYTES;
+
+/// What a coordinator is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Settings of the core: sessions, limits, where failures of runs without a result writer go.
+    pub scheduler: warifu_scheduler::Config,
+    /// Bytes of a shard of new runs.
+    pub shard_bytes: u64,
+    /// How others reach this process; absent: by the address that it listens on.
+    pub advertise: Option<String>,
+    /// How long ended runs are kept; absent: until they are deleted.
+    pub retention: Option<Duration>,
+    /// What jobs may read and write.
+    pub allowed: AccessRules,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            scheduler: warifu_scheduler::Config::default(),
+            shard_bytes: DEFAULT_SHARD_BYTES,
+            advertise: None,
+            retention: None,
+            allowed: AccessRules::default(),
+        }
+    }
+}
+
+impl From<&CoordinatorConfig> for Settings {
+    fn from(config: &CoordinatorConfig) -> Self {
+        let system_bucket = config.s3.system_bucket.clone().unwrap_or_default();
+        Self {
+            scheduler: warifu_scheduler::Config {
+                session_ttl: config.leases.ttl,
+                max_active_map_runs: usize::try_from(config.limits.max_active_map_runs).unwrap_or(usize::MAX),
+                system_location: (system_bucket, config.s3.system_prefix.clone()),
+                max_record_bytes: config.limits.max_record_bytes,
+                max_header_bytes: config.limits.max_header_bytes,
+                max_columns: config.limits.max_columns,
+                ..warifu_scheduler::Config::default()
+            },
+            advertise: Some(config.server.advertise.clone()),
+            retention: Some(config.retention.map_runs),
+            allowed: config.s3.allowed.clone(),
+            ..Self::default()
+        }
+    }
+}
