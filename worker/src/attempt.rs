@@ -98,7 +98,9 @@ impl Attempt {
         };
         let timeout = self.run.context.spec.item_processor.timeout;
         let call = self.batch_call(batch, sent, timeout);
-        let cancel = self.cancel.child_token();
+        // A token of its own, fired only below or when this call is dropped: an answer that was not asked to hurry counts.
+        let cancel = CancellationToken::new();
+        let _cancel_if_dropped = cancel.clone().drop_guard();
         // A handler's state after a panic is its own concern: it answers `&self` calls only.
         let answer = AssertUnwindSafe(handler.call(call, cancel.clone())).catch_unwind();
         tokio::pin!(answer);

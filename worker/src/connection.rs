@@ -9,29 +9,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
 use tracing::{info, warn};
+use warifu_common::timing::HANDSHAKE_TIMEOUT;
+use warifu_common::transport;
 use warifu_common::wire::lease_stream::FromCoordinator;
-use warifu_common::wire::v1::{self, worker_service_client::WorkerServiceClient};
+use warifu_common::wire::v1;
 use warifu_session::{ConnectionId, SessionEvent};
 
 use crate::events::{EventSender, MAX_WAITING_MESSAGES, ShellEvent};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Until the first message is sent and the answer's headers are here.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A partition is noticed after the sum of both, not after minutes.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The connection's window is larger than its one stream's, so that the stream cannot stall pings and settings.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-
-/// The most bytes of a message. Grants, scans and run contexts (a header of 256 KiB, a specification of as much) fit.
-const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// Where coordinators are, and which of them said last that it leads.
 #[derive(Debug)]
@@ -104,7 +89,7 @@ async fn open(
     endpoint: &str,
     events: &EventSender,
 ) -> anyhow::Result<Streaming<v1::ConnectResponse>> {
-    let channel = channel(endpoint)?.connect().await?;
+    let channel = transport::endpoint(endpoint)?.connect().await?;
     let (outbox, mut messages) = mpsc::channel(MAX_WAITING_MESSAGES);
     events.send(ShellEvent::Opened(id, outbox)).await?;
     let handshake = async {
@@ -113,23 +98,9 @@ async fn open(
         let first = messages.recv().await.ok_or_else(|| anyhow::anyhow!("the session gave the stream up"))?;
         let requests = stream::iter([first]).chain(ReceiverStream::new(messages));
         let requests = requests.map(|message| v1::ConnectRequest::from(&message));
-        let mut client = WorkerServiceClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        anyhow::Ok(client.connect(requests).await?.into_inner())
+        anyhow::Ok(transport::worker_client(channel).connect(requests).await?.into_inner())
     };
     timeout(HANDSHAKE_TIMEOUT, handshake).await?
-}
-
-fn channel(endpoint: &str) -> anyhow::Result<Endpoint> {
-    Ok(Channel::from_shared(endpoint.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
 async fn receive(

@@ -1,6 +1,7 @@
 //! What ends a run, put into words: the failure's name, what happened where, and what to do.
 
 use warifu_common::dataset::{DataProblem, ProbeError};
+use warifu_common::error_chain::Chain;
 use warifu_common::model::error_name;
 use warifu_common::model::protocol::RunFault;
 use warifu_common::object_store::{ObjectError, ObjectLocation};
@@ -10,8 +11,8 @@ use crate::text::cut_cause;
 /// The source cannot be read.
 pub(crate) fn source_unreadable(error: &ObjectError) -> RunFault {
     match error {
-        ObjectError::Changed { .. } => fault(error_name::SOURCE_CHANGED, with_sources(error)),
-        _ => fault(error_name::ITEM_READER_FAILED, with_sources(error)),
+        ObjectError::Changed { .. } => fault(error_name::SOURCE_CHANGED, Chain(error).to_string()),
+        _ => fault(error_name::ITEM_READER_FAILED, Chain(error).to_string()),
     }
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn data_unreadable(place: &ObjectLocation, problem: &DataProblem) -> 
 
 /// Result files cannot be written.
 pub(crate) fn results_unwritable(error: &ObjectError) -> RunFault {
-    fault(error_name::RESULT_WRITER_FAILED, with_sources(error))
+    fault(error_name::RESULT_WRITER_FAILED, Chain(error).to_string())
 }
 
 /// This worker must not read for the run.
@@ -48,16 +49,4 @@ pub(crate) fn unreadable_here(cause: impl Into<String>) -> RunFault {
 
 fn fault(error: &str, cause: String) -> RunFault {
     RunFault { error: error.to_owned(), cause: cut_cause(cause) }
-}
-
-/// An error and all that caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

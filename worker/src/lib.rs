@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
 
+mod allowed;
 mod attempt;
 mod cache;
 mod classify;
@@ -29,6 +30,8 @@ mod result_writer;
 mod run;
 mod scanner;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod shelf;
 mod source;
 mod state_dir;
@@ -37,6 +40,7 @@ mod testing;
 mod text;
 mod worker;
 
+pub use allowed::AllowedObjects;
 pub use clock::{BootClock, Clock};
 pub use state_dir::StateDir;
 pub use worker::{

@@ -9,21 +9,26 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use warifu_common::config::Setting;
 use warifu_common::model::{Incarnation, WorkerId};
 use warifu_common::object_store::{ObjectStores, S3Store};
+use warifu_common::telemetry;
 use warifu_worker::config::WorkerConfig;
-use warifu_worker::{StateDir, Worker};
+use warifu_worker::{AllowedObjects, StateDir, Worker};
 
 /// Wrong usage or configuration.
 const EXIT_INVALID: u8 = 2;
+
+/// Read where no other file is named, if it is there.
+const DEFAULT_CONFIG: &str = "worker.toml";
 
 /// Runs batches of map runs for a coordinator.
 #[derive(Debug, Parser)]
 #[command(name = "warifu-worker", version)]
 struct Args {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "worker.toml", env = "WARIFU_WORKER_CONFIG")]
-    config: PathBuf,
+    /// The configuration file [default: ./worker.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print the effective configuration without secrets, and end
     #[arg(long)]
     check_config: bool,
@@ -31,20 +36,16 @@ struct Args {
     #[arg(long, value_name = "URL")]
     endpoint: Vec<String>,
     /// The worker's id; by default the host's name and a random number
-    #[arg(long, value_name = "ID", value_parser = worker_id)]
-    id: Option<WorkerId>,
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Batches in progress at once
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "NUMBER")]
     slots: Option<u32>,
-}
-
-fn worker_id(text: &str) -> Result<WorkerId, String> {
-    WorkerId::new(text).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let config = match WorkerConfig::load(&args.config) {
+    let config = match WorkerConfig::load_with(args.config_file().as_deref(), args.settings()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("warifu-worker: {error}");
@@ -52,10 +53,10 @@ fn main() -> ExitCode {
         }
     };
     if args.check_config {
-        print!("{}", config.shown);
+        print!("{}", config.settings.to_redacted_toml());
         return ExitCode::SUCCESS;
     }
-    match run(args, config) {
+    match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("warifu-worker: {error:#}");
@@ -64,23 +65,43 @@ fn main() -> ExitCode {
     }
 }
 
+impl Args {
+    /// The file that is named; else ./worker.toml if it is there.
+    fn config_file(&self) -> Option<PathBuf> {
+        let default = PathBuf::from(DEFAULT_CONFIG);
+        self.config.clone().or_else(|| default.exists().then_some(default))
+    }
+
+    /// Flags that stand over the file and the environment.
+    fn settings(&self) -> Vec<Setting> {
+        let setting = |flag: &str, key: &str, value: String| Setting {
+            flag: flag.to_owned(),
+            key: key.to_owned(),
+            value,
+        };
+        let endpoints = (!self.endpoint.is_empty()).then(|| self.endpoint.join(","));
+        let endpoints = endpoints.map(|endpoints| setting("--endpoint", "coordinator.endpoints", endpoints));
+        let id = self.id.as_ref().map(|id| setting("--id", "worker.id", id.clone()));
+        let slots = self.slots.map(|slots| setting("--slots", "worker.slots", slots.to_string()));
+        endpoints.into_iter().chain(id).chain(slots).collect()
+    }
+}
+
 #[tokio::main]
-async fn run(args: Args, config: WorkerConfig) -> anyhow::Result<()> {
-    start_logs(config.json_logs);
+async fn run(config: WorkerConfig) -> anyhow::Result<()> {
+    telemetry::set_up(config.settings.telemetry.log_format, telemetry::DEFAULT_FILTER)?;
     let incarnation = Incarnation(rand::random());
-    let state_dir = config.state_dir.as_deref().map(|path| StateDir::lock(path, incarnation)).transpose()?;
+    let section = &config.settings.worker;
+    let state_dir = section.state_dir.as_deref().map(|path| StateDir::lock(path, incarnation)).transpose()?;
     let dead_incarnation = state_dir.as_ref().and_then(|state_dir| state_dir.dead_incarnation);
-    let id = match args.id.or(config.id) {
-        Some(id) => id,
-        None => random_id()?,
-    };
-    let store = ObjectStores::s3_only(S3Store::connect(config.s3).await);
-    let endpoints = if args.endpoint.is_empty() { config.endpoints } else { args.endpoint };
+    let id = section.id.clone().map_or_else(random_id, Ok)?;
+    let store = ObjectStores::s3_only(S3Store::connect(config.s3_settings()).await);
+    let store = AllowedObjects::new(Arc::new(store), config.settings.s3.clone());
     let mut worker = Worker::builder(id, Arc::new(store))
-        .endpoints(endpoints)
-        .slots(args.slots.unwrap_or(config.slots))
-        .cache_bytes(config.cache_bytes)
-        .drain_timeout(config.drain_timeout)
+        .endpoints(&config.settings.coordinator.endpoints)
+        .slots(section.slots)
+        .cache_bytes(section.cache_bytes)
+        .drain_timeout(section.drain_timeout)
         .incarnation(incarnation, dead_incarnation);
     for (name, handler) in config.handlers {
         worker = worker.handler(name, handler);
@@ -110,16 +131,6 @@ fn drain_on_signal() -> anyhow::Result<CancellationToken> {
         }
     });
     Ok(drain)
-}
-
-fn start_logs(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json {
-        logs.json().init();
-    } else {
-        logs.init();
-    }
 }
 
 /// The host's name makes it readable, the number unique.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tracing::{info, warn};
 use warifu_common::model::{HandlerName, Incarnation, WorkerHandler, WorkerId};
 use warifu_common::object_store::ObjectStore;
+use warifu_common::transport::{self, InvalidEndpoint};
 use warifu_session::{SessionSettings, SessionState, WorkerIdentity};
 
 use crate::clock::{BootClock, Clock};
@@ -34,13 +34,8 @@ pub enum WorkerError {
     #[error("no coordinator endpoint is given")]
     NoEndpoint,
     /// Write it as `http://host:port`.
-    #[error("{endpoint:?} is no coordinator endpoint: write http://host:port")]
-    InvalidEndpoint {
-        /// The text.
-        endpoint: String,
-        /// What is wrong with it.
-        source: tonic::transport::Error,
-    },
+    #[error(transparent)]
+    InvalidEndpoint(#[from] InvalidEndpoint),
 }
 
 /// A worker that is not running yet.
@@ -166,8 +161,7 @@ fn check_endpoints(endpoints: &[String]) -> Result<(), WorkerError> {
         return Err(WorkerError::NoEndpoint);
     }
     for endpoint in endpoints {
-        Endpoint::from_shared(endpoint.clone())
-            .map_err(|source| WorkerError::InvalidEndpoint { endpoint: endpoint.clone(), source })?;
+        transport::endpoint(endpoint)?;
     }
     Ok(())
 }

@@ -112,7 +112,9 @@ impl Handler for Exec {
         let files = match CallFiles::write(&call) {
             Ok(files) => files,
             Err(error) => {
-                return HandlerAnswer::Failed(start_failure(format!("cannot write temporary files: {error}")));
+                return HandlerAnswer::Failed(start_failure(format!(
+                    "cannot write temporary files: {error}"
+                )));
             }
         };
         match run_program(self.program(&call, &files), MAX_STDOUT_BYTES, cancel).await {

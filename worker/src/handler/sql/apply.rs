@@ -9,10 +9,10 @@ use sqlx::{AssertSqlSafe, Row, Sqlite};
 use warifu_common::model::{CallFailure, FailureKind};
 
 use super::datetime::rfc3339;
-use super::plan::{PlannedRow, Target, WriteMode, number};
+use super::plan::{PlannedRow, Target, number};
 use super::sqlite_error::failure_of;
 use super::statement::{
-    AUDIT_COLUMNS, READ_LEDGER, WRITE_LEDGER, rows_per_statement, write_audit, write_rows,
+    AUDIT_COLUMNS, READ_LEDGER, WRITE_LEDGER, rows_per_statement, rows_per_write, write_audit, write_rows,
 };
 use super::value::SqlValue;
 use super::writer::Job;
@@ -125,7 +125,7 @@ async fn apply_rows(
             Err(failure) => failures.push(FailedItem { position, failure: failure.clone() }),
         }
     }
-    let step = rows_per_statement(job.columns.len());
+    let step = rows_per_write(target, job.columns.len());
     let mut waiting: Vec<Range<usize>> =
         (0..good.len()).step_by(step).map(|start| start..good.len().min(start + step)).rev().collect();
     while let Some(range) = waiting.pop() {
@@ -214,7 +214,7 @@ fn audit_row(
 
 /// The row's key as text; the parts of one with several columns are joined by commas.
 fn item_key(job: &Job, target: &Target, row: &PlannedRow) -> SqlValue {
-    let (WriteMode::Upsert { key }, Ok(values)) = (&target.mode, &row.values) else { return SqlValue::Null };
+    let (key @ [_, ..], Ok(values)) = (target.mode.key(), &row.values) else { return SqlValue::Null };
     let part = |name: &String| {
         let place = job.columns.iter().position(|column| column.name == *name)?;
         match &values[place] {

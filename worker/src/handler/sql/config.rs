@@ -1,16 +1,13 @@
-//! What worker.toml says about a SQL handler.
+//! What a SQL handler is configured with, for programs that make one without a file.
 
-use std::collections::BTreeMap;
+use warifu_common::config::handlers as file;
 
-use serde::Deserialize;
-
-/// A SQL handler as it is configured.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A SQL handler without configured columns: they go by the items' header, typed by the database's catalogue.
+#[derive(Debug, Clone)]
 pub struct SqlConfig {
     /// The database; its scheme says which kind.
     pub url: String,
-    /// Write rows; one whose key exists replaces what the columns' `on_conflict` says.
+    /// Write rows; one whose key exists is replaced.
     pub upsert: Option<UpsertTarget>,
     /// Write rows; one whose key exists fails.
     pub insert: Option<InsertTarget>,
@@ -19,19 +16,13 @@ pub struct SqlConfig {
     /// Write down what became of each item.
     pub audit: Option<AuditTarget>,
     /// Columns and where their values come from. Absent: every field of the items, by its name.
-    pub columns: Option<BTreeMap<String, ColumnConfig>>,
+    pub columns: Option<Vec<file::ColumnConfig>>,
     /// Whether the ledger and the audit table are created if they are missing.
-    #[serde(default = "yes")]
     pub create_tables: bool,
 }
 
-fn yes() -> bool {
-    true
-}
-
 /// Where rows go whose key may exist.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct UpsertTarget {
     /// The table.
     pub table: String,
@@ -40,111 +31,38 @@ pub struct UpsertTarget {
 }
 
 /// Where rows go.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct InsertTarget {
     /// The table.
     pub table: String,
 }
 
 /// Where a row per item goes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct AuditTarget {
     /// The table.
     pub table: String,
 }
 
-/// Where one column's value comes from.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ColumnConfig {
-    /// A field of the item, or `$.field`.
-    pub from: Option<String>,
-    /// The same text for every row.
-    pub value: Option<String>,
-    /// Something that the item does not say.
-    pub context: Option<ContextValue>,
-    /// What the text is converted to.
-    #[serde(default, rename = "type")]
-    pub column_type: ColumnType,
-    /// What an empty text means; kept for text, NULL for others, unless this says otherwise.
-    pub empty: Option<EmptyText>,
-    /// Texts that mean NULL.
-    #[serde(default)]
-    pub null_values: Vec<String>,
-    /// Stands for a missing field, and for NULL.
-    pub default: Option<String>,
-    /// What becomes of the old value when the key exists.
-    #[serde(default)]
-    pub on_conflict: OnConflict,
-}
+impl TryFrom<SqlConfig> for file::SqlConfig {
+    type Error = String;
 
-/// Types that values are converted to, named as PostgreSQL names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum ColumnType {
-    #[default]
-    Text,
-    Int2,
-    Int4,
-    Int8,
-    Numeric,
-    Float8,
-    Bool,
-    Date,
-    Time,
-    Timestamp,
-    Timestamptz,
-    Uuid,
-    Json,
-    Bytea,
-}
-
-/// What an empty text means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EmptyText {
-    /// NULL, or the default.
-    Null,
-    /// A text like any other.
-    Keep,
-    /// The item fails.
-    Error,
-}
-
-/// What becomes of the old value when a row's key exists. NULL never replaces a value but under `Replace`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnConflict {
-    /// The new value takes its place.
-    #[default]
-    Replace,
-    /// It stays.
-    Keep,
-    /// Their sum.
-    Add,
-    /// The greater of the two.
-    Greatest,
-    /// The lesser of the two.
-    Least,
-    /// The new value, unless it is NULL.
-    Coalesce,
-}
-
-/// What a column can hold besides the item's fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ContextValue {
-    /// The run's id.
-    MapRunId,
-    /// The item's global index.
-    Index,
-    /// The batch's global number.
-    BatchNumber,
-    /// The object that the item comes from.
-    Source,
-    /// When the row was made, in UTC.
-    Now,
+    fn try_from(config: SqlConfig) -> Result<Self, String> {
+        let upsert =
+            config.upsert.map(|UpsertTarget { table, key }| file::SqlStatement::Upsert { table, key });
+        let insert = config.insert.map(|InsertTarget { table }| file::SqlStatement::Insert { table });
+        let ignore =
+            config.insert_ignore.map(|InsertTarget { table }| file::SqlStatement::InsertIgnore { table });
+        let mut statements = [upsert, insert, ignore].into_iter().flatten();
+        let (Some(statement), None) = (statements.next(), statements.next()) else {
+            return Err("give exactly one of insert, insert_ignore and upsert".to_owned());
+        };
+        Ok(Self {
+            url: config.url,
+            statement,
+            audit: config.audit.map(|AuditTarget { table }| file::AuditConfig { table }),
+            columns: config.columns.unwrap_or_default(),
+            create_tables: config.create_tables,
+        })
+    }
 }

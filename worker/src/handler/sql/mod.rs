@@ -23,11 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use warifu_common::config::handlers as file;
 
-pub use self::config::{
-    AuditTarget, ColumnConfig, ColumnType, ContextValue, EmptyText, InsertTarget, OnConflict, SqlConfig,
-    UpsertTarget,
-};
+pub use self::config::{AuditTarget, InsertTarget, SqlConfig, UpsertTarget};
 pub use self::statement::sqlite_schema;
 
 use self::plan::{PlannedColumn, Target, plan_rows};
@@ -37,7 +35,7 @@ use super::{BatchCall, Handler, HandlerAnswer};
 
 /// Writes items as rows of one table.
 pub struct Sql {
-    config: SqlConfig,
+    config: file::SqlConfig,
     target: Arc<Target>,
     /// As configured; absent: by the items' header.
     columns: Option<Arc<[PlannedColumn]>>,
@@ -48,19 +46,17 @@ pub struct Sql {
 
 impl Sql {
     /// Checks what can be checked without the database.
-    pub fn new(config: SqlConfig) -> Result<Self, String> {
+    pub fn new(config: impl TryInto<file::SqlConfig, Error: ToString>) -> Result<Self, String> {
+        let config = config.try_into().map_err(|error| error.to_string())?;
         if !config.url.starts_with("sqlite:") {
             return Err(
                 "the url must begin with sqlite: (PostgreSQL and MySQL are not supported yet)".to_owned()
             );
         }
-        let configured = |(name, column): (&String, &ColumnConfig)| PlannedColumn::configured(name, column);
-        let columns = config.columns.as_ref().map(|columns| columns.iter().map(configured).collect());
-        let columns: Option<Arc<[PlannedColumn]>> = columns.transpose()?;
-        if columns.as_ref().is_some_and(|columns| columns.is_empty()) {
-            return Err("columns names no column".to_owned());
-        }
-        let target = Arc::new(Target::of(&config)?);
+        let columns =
+            config.columns.iter().map(PlannedColumn::configured).collect::<Result<Arc<[_]>, _>>()?;
+        let columns = Some(columns).filter(|columns| !columns.is_empty());
+        let target = Arc::new(Target::of(&config.statement)?);
         Ok(Self { target, columns, config, by_header: Mutex::new(None), writer: OnceCell::new() })
     }
 

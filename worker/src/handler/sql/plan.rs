@@ -1,46 +1,55 @@
 //! Which columns are written, and how an item becomes a row.
 
+use warifu_common::config::handlers::{
+    ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlStatement, SqlType,
+};
 use warifu_common::model::protocol::RunFault;
 use warifu_common::model::{CallFailure, error_name};
 
-use super::config::{ColumnConfig, ColumnType, ContextValue, EmptyText, OnConflict, SqlConfig};
 use super::datetime::rfc3339;
 use super::value::{SqlValue, convert, sql_failure};
 use crate::clock::wall_now;
 use crate::handler::{BatchCall, CallItem};
 
-/// What becomes of a row whose key exists.
+/// What is done with a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum WriteMode {
     Insert,
     InsertIgnore,
     Upsert { key: Vec<String> },
+    Update { key: Vec<String> },
+}
+
+impl WriteMode {
+    /// The columns that make rows equal, where that matters.
+    pub(super) fn key(&self) -> &[String] {
+        match self {
+            WriteMode::Insert | WriteMode::InsertIgnore => &[],
+            WriteMode::Upsert { key } | WriteMode::Update { key } => key,
+        }
+    }
 }
 
 /// Where rows go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
+    /// `NAME` or `SCHEMA.NAME`.
     pub(super) table: String,
     pub(super) mode: WriteMode,
 }
 
 impl Target {
-    /// Exactly one of the configuration's targets.
-    pub(super) fn of(config: &SqlConfig) -> Result<Self, String> {
-        let upsert = config
-            .upsert
-            .as_ref()
-            .map(|target| (&target.table, WriteMode::Upsert { key: target.key.clone() }));
-        let insert = config.insert.as_ref().map(|target| (&target.table, WriteMode::Insert));
-        let ignore = config.insert_ignore.as_ref().map(|target| (&target.table, WriteMode::InsertIgnore));
-        let mut targets = [upsert, insert, ignore].into_iter().flatten();
-        let (Some((table, mode)), None) = (targets.next(), targets.next()) else {
-            return Err("give exactly one of insert, insert_ignore and upsert".to_owned());
+    pub(super) fn of(statement: &SqlStatement) -> Result<Self, String> {
+        let mode = match statement {
+            SqlStatement::Insert { .. } => WriteMode::Insert,
+            SqlStatement::InsertIgnore { .. } => WriteMode::InsertIgnore,
+            SqlStatement::Upsert { key, .. } => WriteMode::Upsert { key: key.clone() },
+            SqlStatement::Update { key, .. } => WriteMode::Update { key: key.clone() },
         };
-        if mode == (WriteMode::Upsert { key: Vec::new() }) {
-            return Err("upsert.key names no column".to_owned());
+        if mode.key().is_empty() && matches!(mode, WriteMode::Upsert { .. } | WriteMode::Update { .. }) {
+            return Err("the key names no column".to_owned());
         }
-        Ok(Self { table: table.clone(), mode })
+        Ok(Self { table: statement.table().to_owned(), mode })
     }
 }
 
@@ -50,8 +59,8 @@ pub(super) struct PlannedColumn {
     pub(super) name: String,
     pub(super) on_conflict: OnConflict,
     origin: Origin,
-    column_type: ColumnType,
-    empty: EmptyText,
+    column_type: SqlType,
+    empty: EmptyRule,
     null_values: Vec<String>,
     default: Option<SqlValue>,
 }
@@ -65,31 +74,29 @@ enum Origin {
 
 impl PlannedColumn {
     /// A column as it is configured.
-    pub(super) fn configured(name: &str, config: &ColumnConfig) -> Result<Self, String> {
-        let constant = |text: &str| {
-            convert(config.column_type, text)
-                .map_err(|mismatch| mismatch.into_failure(name, config.column_type, text).cause)
+    pub(super) fn configured(config: &ColumnConfig) -> Result<Self, String> {
+        let constant = |literal: &Literal| {
+            let text = literal_text(literal);
+            convert(config.r#type, &text)
+                .map_err(|mismatch| mismatch.into_failure(&config.name, config.r#type, &text).cause)
         };
-        let origin = match (&config.from, &config.value, config.context) {
-            (Some(from), None, None) => Origin::Field(field_name(from)?),
-            (None, Some(value), None) => Origin::Value(constant(value)?),
-            (None, None, Some(context)) => Origin::Context(context),
-            _ => return Err(format!("column {name:?}: give exactly one of from, value and context")),
-        };
-        let default = config.default.as_deref().map(constant).transpose()?;
         Ok(Self {
-            name: name.to_owned(),
+            name: config.name.clone(),
             on_conflict: config.on_conflict,
-            origin,
-            column_type: config.column_type,
-            empty: config.empty.unwrap_or_else(|| empty_by_type(config.column_type)),
+            origin: match &config.source {
+                ColumnSource::From(field) => Origin::Field(field.clone()),
+                ColumnSource::Value(literal) => Origin::Value(constant(literal)?),
+                ColumnSource::Context(context) => Origin::Context(*context),
+            },
+            column_type: config.r#type,
+            empty: config.empty,
             null_values: config.null_values.clone(),
-            default,
+            default: config.default.as_ref().map(constant).transpose()?,
         })
     }
 
     /// A column that holds the field of the same name.
-    pub(super) fn by_name(name: &str, column_type: ColumnType) -> Self {
+    pub(super) fn by_name(name: &str, column_type: SqlType) -> Self {
         Self {
             name: name.to_owned(),
             on_conflict: OnConflict::Replace,
@@ -121,14 +128,14 @@ impl PlannedColumn {
         let Some(text) = text.filter(|text| !self.null_values.iter().any(|null| null == text)) else {
             return Ok(self.null());
         };
-        let text = if self.column_type == ColumnType::Text { text } else { text.trim() };
+        let text = if self.column_type == SqlType::Text { text } else { text.trim() };
         if text.is_empty() {
             match self.empty {
-                EmptyText::Null => return Ok(self.null()),
-                EmptyText::Error => {
+                EmptyRule::Null => return Ok(self.null()),
+                EmptyRule::Error => {
                     return Err(sql_failure("22004", format!("column {:?}: the field is empty", self.name)));
                 }
-                EmptyText::Keep => {}
+                EmptyRule::Keep => {}
             }
         }
         convert(self.column_type, text)
@@ -140,18 +147,17 @@ impl PlannedColumn {
     }
 }
 
-fn empty_by_type(column_type: ColumnType) -> EmptyText {
-    if column_type == ColumnType::Text { EmptyText::Keep } else { EmptyText::Null }
+fn empty_by_type(column_type: SqlType) -> EmptyRule {
+    if column_type == SqlType::Text { EmptyRule::Keep } else { EmptyRule::Null }
 }
 
-/// Fields of flat items have a name, or the simplest of JSONPaths.
-fn field_name(from: &str) -> Result<String, String> {
-    let Some(path) = from.strip_prefix('$') else { return Ok(from.to_owned()) };
-    let quoted = || path.strip_prefix("['")?.strip_suffix("']");
-    let dotted = || path.strip_prefix('.').filter(|name| !name.contains(['.', '[', '*']));
-    let name = dotted().or_else(quoted).filter(|name| !name.is_empty());
-    name.map(str::to_owned)
-        .ok_or_else(|| format!("{from:?}: only $.name and $['name'] reach a field of a CSV item"))
+fn literal_text(literal: &Literal) -> String {
+    match literal {
+        Literal::Bool(value) => value.to_string(),
+        Literal::Integer(value) => value.to_string(),
+        Literal::Float(value) => value.to_string(),
+        Literal::Text(text) => text.clone(),
+    }
 }
 
 fn context_value(context: ContextValue, call: &BatchCall, item: &CallItem<'_>) -> SqlValue {

@@ -1,6 +1,7 @@
 //! SQL texts for SQLite. Identifiers are quoted, values are always bound.
 
-use super::config::OnConflict;
+use warifu_common::config::handlers::OnConflict;
+
 use super::plan::{PlannedColumn, Target, WriteMode};
 
 /// The most values that one statement may bind (SQLite's own default).
@@ -14,18 +15,44 @@ pub(super) fn rows_per_statement(columns: usize) -> usize {
     (MAX_BOUND_VALUES / columns.max(1)).clamp(1, MAX_ROWS)
 }
 
+/// The same for writing to a target: an update takes one.
+pub(super) fn rows_per_write(target: &Target, columns: usize) -> usize {
+    match target.mode {
+        WriteMode::Update { .. } => 1,
+        WriteMode::Insert | WriteMode::InsertIgnore | WriteMode::Upsert { .. } => rows_per_statement(columns),
+    }
+}
+
 /// Writes rows. Within one statement equal keys act in the order of the rows.
 pub(super) fn write_rows(target: &Target, columns: &[PlannedColumn], rows: usize) -> String {
+    if let WriteMode::Update { key } = &target.mode {
+        return update_row(&target.table, key, columns);
+    }
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let row = format!("({})", vec!["?"; columns.len()].join(","));
     let rows = vec![row; rows].join(",");
     let conflict = conflict_clause(&target.mode, columns);
-    format!("INSERT INTO {} AS target ({}) VALUES {rows}{conflict}", quoted(&target.table), names.join(","))
+    format!(
+        "INSERT INTO {} AS target ({}) VALUES {rows}{conflict}",
+        quoted_table(&target.table),
+        names.join(",")
+    )
+}
+
+/// Updates the row whose key is equal; one that is not there is left alone, as SQL has it. Values are bound in the order of
+/// the columns, wherever they stand.
+fn update_row(table: &str, key: &[String], columns: &[PlannedColumn]) -> String {
+    let (mut sets, mut conditions) = (Vec::new(), Vec::new());
+    for (column, place) in columns.iter().zip(1..) {
+        let part = format!("{} = ?{place}", quoted(&column.name));
+        if key.contains(&column.name) { conditions.push(part) } else { sets.push(part) }
+    }
+    format!("UPDATE {} SET {} WHERE {}", quoted_table(table), sets.join(","), conditions.join(" AND "))
 }
 
 fn conflict_clause(mode: &WriteMode, columns: &[PlannedColumn]) -> String {
     let key = match mode {
-        WriteMode::Insert => return String::new(),
+        WriteMode::Insert | WriteMode::Update { .. } => return String::new(),
         WriteMode::InsertIgnore => return " ON CONFLICT DO NOTHING".to_owned(),
         WriteMode::Upsert { key } => key,
     };
@@ -84,7 +111,7 @@ pub(super) const AUDIT_COLUMNS: [&str; 11] = [
 pub(super) fn write_audit(table: &str, rows: usize) -> String {
     let row = format!("({})", ["?"; AUDIT_COLUMNS.len()].join(","));
     let rows = vec![row; rows].join(",");
-    format!("INSERT OR REPLACE INTO {} ({}) VALUES {rows}", quoted(table), AUDIT_COLUMNS.join(","))
+    format!("INSERT OR REPLACE INTO {} ({}) VALUES {rows}", quoted_table(table), AUDIT_COLUMNS.join(","))
 }
 
 /// Creates the ledger and, if it is named, the audit table, unless they are there.
@@ -95,10 +122,20 @@ pub fn sqlite_schema(audit_table: Option<&str>) -> Vec<String> {
              round INTEGER NOT NULL, batch_number INTEGER NOT NULL, attempt INTEGER NOT NULL, status TEXT NOT NULL, \
              error_type TEXT, error_message TEXT, item_key TEXT, worker TEXT NOT NULL, recorded_at TEXT NOT NULL, \
              PRIMARY KEY (map_run_id, item_index, round)) WITHOUT ROWID",
-            quoted(table)
+            quoted_table(table)
         )
     });
     [LEDGER_TABLE.to_owned()].into_iter().chain(audit).collect()
+}
+
+/// A table's schema, `main` unless it is named, and its bare name.
+pub(super) fn split_table(table: &str) -> (&str, &str) {
+    table.split_once('.').unwrap_or(("main", table))
+}
+
+fn quoted_table(table: &str) -> String {
+    let parts: Vec<String> = table.splitn(2, '.').map(quoted).collect();
+    parts.join(".")
 }
 
 fn quoted(identifier: &str) -> String {
@@ -107,11 +144,11 @@ fn quoted(identifier: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::ColumnType;
     use super::*;
+    use warifu_common::config::handlers::SqlType;
 
     fn column(name: &str, on_conflict: OnConflict) -> PlannedColumn {
-        let mut column = PlannedColumn::by_name(name, ColumnType::Text);
+        let mut column = PlannedColumn::by_name(name, SqlType::Text);
         column.on_conflict = on_conflict;
         column
     }
@@ -139,6 +176,14 @@ mod tests {
         );
         let key_only = write_rows(&target(upsert), &columns[..1], 1);
         assert!(key_only.ends_with(r#"ON CONFLICT ("id") DO NOTHING"#), "{key_only}");
+    }
+
+    #[test]
+    fn an_update_binds_each_column_where_it_stands() {
+        let columns = [column("a", OnConflict::Replace), column("id", OnConflict::Replace)];
+        let target = Target { table: "main.t".into(), mode: WriteMode::Update { key: vec!["id".into()] } };
+        assert_eq!(write_rows(&target, &columns, 1), r#"UPDATE "main"."t" SET "a" = ?1 WHERE "id" = ?2"#);
+        assert_eq!(rows_per_write(&target, 2), 1);
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! The handler against real SQLite files.
 
+use std::collections::BTreeMap;
+
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
+use warifu_common::config::handlers::HandlerConfig;
+use warifu_common::config::{Source, WorkerConfig};
+use warifu_common::model::HandlerName;
 use warifu_common::model::error_name;
 
 use super::*;
@@ -40,9 +45,16 @@ impl Database {
         rows.into_iter().map(|row| row.get(0)).collect()
     }
 
+    /// A handler as worker.toml configures it; `toml` stands below its section.
     fn handler(&self, toml: &str) -> Sql {
-        let config: SqlConfig = toml::from_str(&format!("url = '{}'\n{toml}", self.url())).unwrap();
-        Sql::new(config).unwrap()
+        let toml = toml.replace("[columns]", "[handlers.t.columns]");
+        let text = format!("[handlers.t]\ntype = 'sql'\nurl = '{}'\n{toml}", self.url());
+        let source = Source::new(None, &text, BTreeMap::new(), Vec::new()).unwrap();
+        let config = WorkerConfig::from_source(source).unwrap();
+        match &config.handlers[&HandlerName::new("t").unwrap()] {
+            HandlerConfig::Sql(config) => Sql::new(config.clone()).unwrap(),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -52,7 +64,7 @@ const UPSERT: &str = r#"
     upsert = { table = "users", key = ["id"] }
     [columns]
     id = { from = "uid", type = "int8" }
-    name = { from = "$.name" }
+    name = { from = "name" }
     logins = { from = "n", type = "int8", on_conflict = "add" }
 "#;
 
@@ -203,7 +215,6 @@ async fn a_table_that_does_not_fit_is_found_before_the_first_call() {
             "PRIMARY KEY or UNIQUE",
         ),
         ("insert = { table = 'users' }\n[columns]\nnick = { from = 'n' }", "no column \"nick\""),
-        ("upsert = { table = 'users', key = ['id'] }\n[columns]\nname = { from = 'n' }", "key column \"id\""),
         ("insert = { table = 'users' }\ncreate_tables = false", "warifu_ledger"),
     ];
     for (toml, expected) in table {
@@ -238,4 +249,17 @@ async fn a_call_that_is_cancelled_returns_at_once_and_can_be_repeated() {
     assert!(matches!(answer, HandlerAnswer::Failed(_) | HandlerAnswer::Succeeded), "{answer:?}");
     call(&handler, "uid,name,n\n1,a,1\n", identity(0, 0)).await;
     assert_eq!(database.rows("id, logins) FROM users").await, ["1|1"]);
+}
+
+#[tokio::test]
+async fn an_update_changes_rows_that_are_there_and_no_others() {
+    let database =
+        Database::with(&format!("{USERS}; INSERT INTO users VALUES (1, 'a', 1), (2, 'b', 1)")).await;
+    let handler = database.handler(
+        "update = { table = 'main.users', key = ['id'] }\n[columns]\nlogins = { from = 'n', type = 'int8' }\n\
+         id = { from = 'uid', type = 'int8' }\n",
+    );
+    let answer = call(&handler, "uid,n\n2,7\n3,8\n2,9\n", identity(0, 0)).await;
+    assert_eq!(answer, HandlerAnswer::Succeeded);
+    assert_eq!(database.rows("id, name, logins) FROM users ORDER BY id").await, ["1|a|1", "2|b|9"]);
 }

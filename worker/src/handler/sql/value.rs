@@ -1,9 +1,9 @@
 //! Texts of items as values of columns, converted strictly: what a database would refuse fails the item.
 
 use serde::de::IgnoredAny;
+use warifu_common::config::handlers::SqlType;
 use warifu_common::model::CallFailure;
 
-use super::config::ColumnType;
 use super::datetime;
 
 /// A value as it is bound.
@@ -41,7 +41,7 @@ pub(super) enum Mismatch {
 
 impl Mismatch {
     /// The item's failure, in PostgreSQL's words.
-    pub(super) fn into_failure(self, column: &str, column_type: ColumnType, text: &str) -> CallFailure {
+    pub(super) fn into_failure(self, column: &str, column_type: SqlType, text: &str) -> CallFailure {
         let name = type_name(column_type);
         let (sqlstate, what) = match self {
             Mismatch::Syntax => ("22P02", format!("invalid input syntax for type {name}: {text:?}")),
@@ -55,42 +55,42 @@ impl Mismatch {
     }
 }
 
-fn type_name(column_type: ColumnType) -> &'static str {
+fn type_name(column_type: SqlType) -> &'static str {
     match column_type {
-        ColumnType::Text => "text",
-        ColumnType::Int2 => "smallint",
-        ColumnType::Int4 => "integer",
-        ColumnType::Int8 => "bigint",
-        ColumnType::Numeric => "numeric",
-        ColumnType::Float8 => "double precision",
-        ColumnType::Bool => "boolean",
-        ColumnType::Date => "date",
-        ColumnType::Time => "time",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Timestamptz => "timestamp with time zone",
-        ColumnType::Uuid => "uuid",
-        ColumnType::Json => "json",
-        ColumnType::Bytea => "bytea",
+        SqlType::Text => "text",
+        SqlType::Int2 => "smallint",
+        SqlType::Int4 => "integer",
+        SqlType::Int8 => "bigint",
+        SqlType::Numeric => "numeric",
+        SqlType::Float8 => "double precision",
+        SqlType::Bool => "boolean",
+        SqlType::Date => "date",
+        SqlType::Time => "time",
+        SqlType::Timestamp => "timestamp",
+        SqlType::Timestamptz => "timestamp with time zone",
+        SqlType::Uuid => "uuid",
+        SqlType::Json => "json",
+        SqlType::Bytea => "bytea",
     }
 }
 
 /// Converts `text`, which is trimmed already unless the type is text.
-pub(super) fn convert(column_type: ColumnType, text: &str) -> Result<SqlValue, Mismatch> {
+pub(super) fn convert(column_type: SqlType, text: &str) -> Result<SqlValue, Mismatch> {
     match column_type {
-        ColumnType::Text => Ok(SqlValue::Text(text.to_owned())),
-        ColumnType::Int2 => integer(text, i64::from(i16::MIN), i64::from(i16::MAX)),
-        ColumnType::Int4 => integer(text, i64::from(i32::MIN), i64::from(i32::MAX)),
-        ColumnType::Int8 => integer(text, i64::MIN, i64::MAX),
-        ColumnType::Numeric => numeric(text),
-        ColumnType::Float8 => float(text),
-        ColumnType::Bool => boolean(text),
-        ColumnType::Date => datetime::date(text).map(SqlValue::Text),
-        ColumnType::Time => datetime::time(text).map(SqlValue::Text),
-        ColumnType::Timestamp => datetime::timestamp(text).map(SqlValue::Text),
-        ColumnType::Timestamptz => datetime::timestamptz(text).map(SqlValue::Text),
-        ColumnType::Uuid => uuid(text),
-        ColumnType::Json => json(text),
-        ColumnType::Bytea => bytes(text),
+        SqlType::Text => Ok(SqlValue::Text(text.to_owned())),
+        SqlType::Int2 => integer(text, i64::from(i16::MIN), i64::from(i16::MAX)),
+        SqlType::Int4 => integer(text, i64::from(i32::MIN), i64::from(i32::MAX)),
+        SqlType::Int8 => integer(text, i64::MIN, i64::MAX),
+        SqlType::Numeric => numeric(text),
+        SqlType::Float8 => float(text),
+        SqlType::Bool => boolean(text),
+        SqlType::Date => datetime::date(text).map(SqlValue::Text),
+        SqlType::Time => datetime::time(text).map(SqlValue::Text),
+        SqlType::Timestamp => datetime::timestamp(text).map(SqlValue::Text),
+        SqlType::Timestamptz => datetime::timestamptz(text).map(SqlValue::Text),
+        SqlType::Uuid => uuid(text),
+        SqlType::Json => json(text),
+        SqlType::Bytea => bytes(text),
     }
 }
 
@@ -174,7 +174,7 @@ fn bytes(text: &str) -> Result<SqlValue, Mismatch> {
 mod tests {
     use super::*;
 
-    fn shown(column_type: ColumnType, text: &str) -> String {
+    fn shown(column_type: SqlType, text: &str) -> String {
         match convert(column_type, text) {
             Ok(SqlValue::Null) => "NULL".to_owned(),
             Ok(SqlValue::Integer(value)) => value.to_string(),
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn texts_become_values_or_a_failure_under_the_databases_own_code() {
-        use ColumnType::*;
+        use SqlType::*;
         let table = [
             (Int2, "32767", "32767"),
             (Int2, "32768", "Sql.22003"),

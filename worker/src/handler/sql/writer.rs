@@ -13,13 +13,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqlSafeStr}
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use warifu_common::config::handlers::{SqlConfig, SqlType};
 use warifu_common::model::{CallFailure, MapRunId, WorkerId};
 
 use super::apply::{Tables, apply};
-use super::config::{ColumnType, SqlConfig};
-use super::plan::{PlannedColumn, PlannedRow, Target, WriteMode, number};
+use super::plan::{PlannedColumn, PlannedRow, Target, number};
 use super::sqlite_error::failure_of;
-use super::statement::{READ_LEDGER, WRITE_LEDGER, sqlite_schema, write_audit, write_rows};
+use super::statement::{READ_LEDGER, WRITE_LEDGER, split_table, sqlite_schema, write_audit, write_rows};
 use super::value::{SqlValue, sql_failure};
 use crate::handler::{BatchCall, BatchIdentity, FailedItem, HandlerAnswer};
 
@@ -68,12 +68,12 @@ struct WaitingJob {
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     table: String,
-    columns: BTreeMap<String, ColumnType>,
+    columns: BTreeMap<String, SqlType>,
 }
 
 impl Catalogue {
     /// The type of a column; an error names those that exist.
-    pub(super) fn type_of(&self, name: &str) -> Result<ColumnType, String> {
+    pub(super) fn type_of(&self, name: &str) -> Result<SqlType, String> {
         self.columns.get(name).copied().ok_or_else(|| {
             let names: Vec<_> = self.columns.keys().map(|name| format!("{name:?}")).collect();
             let table = &self.table;
@@ -162,7 +162,8 @@ async fn connect(url: &str) -> Result<SqliteConnection, String> {
 }
 
 async fn read_catalogue(connection: &mut SqliteConnection, table: &str) -> Result<Catalogue, String> {
-    let query = sqlx::query("SELECT name, type FROM pragma_table_info(?)").bind(table.to_owned());
+    let (schema, name) = split_table(table);
+    let query = sqlx::query("SELECT name, type FROM pragma_table_info(?, ?)").bind(name).bind(schema);
     let rows =
         query.fetch_all(connection).await.map_err(|error| format!("cannot read the catalogue: {error}"))?;
     let mut columns = BTreeMap::new();
@@ -177,25 +178,25 @@ async fn read_catalogue(connection: &mut SqliteConnection, table: &str) -> Resul
 }
 
 /// SQLite's own rules for affinity, with the names that say more.
-fn type_by_declaration(declared: &str) -> ColumnType {
+fn type_by_declaration(declared: &str) -> SqlType {
     let declared = declared.to_ascii_uppercase();
     let has = |part: &str| declared.contains(part);
     if has("INT") {
-        ColumnType::Int8
+        SqlType::Int8
     } else if has("CHAR") || has("CLOB") || has("TEXT") || has("BLOB") || declared.is_empty() {
-        ColumnType::Text
+        SqlType::Text
     } else if has("REAL") || has("FLOA") || has("DOUB") {
-        ColumnType::Float8
+        SqlType::Float8
     } else if has("BOOL") {
-        ColumnType::Bool
+        SqlType::Bool
     } else if has("DATETIME") || has("TIMESTAMP") {
-        ColumnType::Timestamp
+        SqlType::Timestamp
     } else if has("DATE") {
-        ColumnType::Date
+        SqlType::Date
     } else if has("NUMERIC") || has("DECIMAL") {
-        ColumnType::Numeric
+        SqlType::Numeric
     } else {
-        ColumnType::Text
+        SqlType::Text
     }
 }
 
@@ -204,10 +205,7 @@ fn check_columns(
     target: &Target,
     columns: Option<&[PlannedColumn]>,
 ) -> Result<(), String> {
-    let key: &[String] = match &target.mode {
-        WriteMode::Upsert { key } => key,
-        WriteMode::Insert | WriteMode::InsertIgnore => &[],
-    };
+    let key = target.mode.key();
     let columns = columns.unwrap_or_default();
     for name in columns.iter().map(|column| &column.name).chain(key) {
         catalogue.type_of(name)?;
