@@ -167,10 +167,10 @@ impl AllInOne {
             tracing::warn!(error = %Chain(&error), "the coordinator did not stop cleanly");
         }
         self.stop_s3.cancel();
-        if let Some(s3) = self.s3 {
-            if let Err(error) = s3.stopped().await {
-                tracing::warn!(error = format!("{error:#}"), "the embedded S3 did not stop cleanly");
-            }
+        if let Some(s3) = self.s3
+            && let Err(error) = s3.stopped().await
+        {
+            tracing::warn!(error = format!("{error:#}"), "the embedded S3 did not stop cleanly");
         }
     }
 }
@@ -264,10 +264,12 @@ impl Listeners {
 
 async fn bind(port: u16) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address).await.with_context(|| {
+    let bound = TcpListener::bind(address).await.map_err(|error| {
         Problem::new(format!("cannot listen on {address}"))
             .advise("another process may use the port; choose others with --port-base")
-    })
+            .caused_by(error)
+    });
+    Ok(bound?)
 }
 
 async fn start_s3(

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -40,7 +39,7 @@ impl Client {
 
     async fn open(endpoint: &str, connect_timeout: Duration, token: Token) -> anyhow::Result<Self> {
         let channel = transport::endpoint(endpoint)?.connect_timeout(connect_timeout).connect().await;
-        let channel = channel.with_context(|| nobody_answers(endpoint))?;
+        let channel = channel.map_err(|error| nobody_answers(endpoint).caused_by(error))?;
         Ok(Self { endpoint: endpoint.to_owned(), channel: InterceptedService::new(channel, token) })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use warifu_common::wire::v1::{Counts, ErrorGroup, ItemReader, MapRun, ResultLocation, limited_by, map_run};
+use warifu_common::wire::v1::{Counts, ErrorGroup, MapRun, ResultLocation, limited_by, map_run};
 
 use crate::{progress, text};
 
@@ -84,16 +84,15 @@ fn handler(run: &MapRun) -> String {
         .unwrap_or_default()
 }
 
-fn source(run: &MapRun) -> String {
+/// The source as a path or an `s3://` URL, and its size.
+pub(crate) fn source(run: &MapRun) -> String {
     match run.spec.as_ref().and_then(|spec| spec.item_reader.as_ref()) {
-        Some(reader) => format!("{} ({})", source_place(reader), text::size(run.source_size_bytes)),
+        Some(reader) => {
+            let place = object_place(&reader.bucket, &reader.key);
+            format!("{place} ({})", text::size(run.source_size_bytes))
+        }
         None => String::new(),
     }
-}
-
-/// The source as a path or an `s3://` URL.
-pub(crate) fn source_place(reader: &ItemReader) -> String {
-    object_place(&reader.bucket, &reader.key)
 }
 
 fn object_place(bucket: &str, key: &str) -> String {
@@ -202,7 +201,9 @@ fn limit_advice(run: &MapRun) -> &'static str {
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
-    use warifu_common::wire::v1::{ErrorSample, ItemProcessor, MapRunSpec, RunError, failure_kind};
+    use warifu_common::wire::v1::{
+        ErrorSample, ItemProcessor, ItemReader, MapRunSpec, RunError, failure_kind,
+    };
 
     use super::*;
 

@@ -123,7 +123,8 @@ mod tests {
             (Code::PermissionDenied, Exit::Refused),
             (Code::Unauthenticated, Exit::Refused),
             (Code::Unimplemented, Exit::Refused),
-            (Code::Internal, Exit::Refused),
+            // Without a reason no coordinator of ours answered, but something on the way to it.
+            (Code::Internal, Exit::Unreachable),
             (Code::Unavailable, Exit::Unreachable),
             (Code::DeadlineExceeded, Exit::Unreachable),
         ];

@@ -5,8 +5,6 @@
 //!
 //! Start reading at `args` for the commands, at `commands` for what each does, at `all_in_one` for one process.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
-
 mod all_in_one;
 mod args;
 mod client;

@@ -35,7 +35,7 @@ pub(crate) async fn follow_or_stop(
         return Ok(LocalRun { run: *run, interrupted: false });
     }
     progress.note("stopping; Ctrl-C once more ends at once");
-    let request = StopMapRunRequest { name: run.name.clone(), cause: "stopped by Ctrl-C".to_owned() };
+    let request = StopMapRunRequest { name: run.name.clone(), cause: String::new() };
     if let Err(status) = client.map_runs().stop_map_run(request).await {
         // It may just have ended by itself; the wait below tells.
         tracing::debug!(error = %status, "the run was not stopped");

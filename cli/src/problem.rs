@@ -1,7 +1,5 @@
 //! Errors as people read them: what, where, what to do. The one place that prints an error's chain.
 
-use std::fmt;
-
 use tonic::Status;
 use warifu_common::status::CallError;
 use warifu_common::wire::{FieldViolation, InvalidRequest};
@@ -9,16 +7,24 @@ use warifu_common::wire::{FieldViolation, InvalidRequest};
 use crate::text;
 
 /// Something that the user, not the program, has to mend.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
 pub(crate) struct Problem {
     what: String,
     advice: Vec<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Problem {
     /// States what is wrong, and where.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), advice: Vec::new() }
+        Self { what: what.into(), advice: Vec::new(), source: None }
+    }
+
+    /// Names the error behind it, which decides about the exit status.
+    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
     }
 
     /// Adds a line that says what to do.
@@ -28,14 +34,6 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for Problem {}
-
 /// An error in full: its chain on the first line, wrong fields one per line, then what to do.
 pub(crate) fn render(error: &anyhow::Error) -> String {
     let mut rendered = Rendered::default();
@@ -44,7 +42,8 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
     }
     let mut text = format!("error: {}\n", rendered.messages.join(": "));
     text.extend(rendered.violations.iter().map(|line| format!("  {line}\n")));
-    text.extend(rendered.advice.iter().map(|line| format!("hint: {line}\n")));
+    let advice = if rendered.advice.is_empty() { rendered.general_advice } else { rendered.advice };
+    text.extend(advice.iter().map(|line| format!("hint: {line}\n")));
     text
 }
 
@@ -53,14 +52,17 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
 struct Rendered {
     messages: Vec<String>,
     violations: Vec<FieldViolation>,
+    /// From who knows what the command was to do.
     advice: Vec<String>,
+    /// From the answer alone: for when nobody knew better.
+    general_advice: Vec<String>,
 }
 
 impl Rendered {
     fn add(&mut self, cause: &(dyn std::error::Error + 'static)) {
         if let Some(status) = cause.downcast_ref::<Status>() {
             let error = CallError::from(status);
-            self.advice.extend(advice_for(&error));
+            self.general_advice.extend(advice_for(&error));
             match error.violations.is_empty() {
                 true => self.add_message(error.message),
                 false => self.add_violations(error.violations),
@@ -116,6 +118,15 @@ mod tests {
     fn a_problem_is_shown_with_its_advice() {
         let error = anyhow::Error::from(Problem::new("no file `users.csv`").advise("name one that exists"));
         assert_eq!(render(&error), "error: no file `users.csv`\nhint: name one that exists\n");
+    }
+
+    #[test]
+    fn a_problem_knows_better_what_to_do_than_the_answer_behind_it() {
+        let answer = Status::unavailable("nobody leads");
+        let problem = Problem::new("cannot stop the run").advise("stop it later").caused_by(answer);
+        let error = anyhow::Error::from(problem);
+        assert_eq!(render(&error), "error: cannot stop the run: nobody leads\nhint: stop it later\n");
+        assert_eq!(crate::exit::Exit::of_error(&error), crate::exit::Exit::Unreachable);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use warifu_common::wire::v1::{Counts, MapRun, limited_by, map_run};
 
 use crate::text;
 
-/// Least time between two lines.
-const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Least time between two lines at first; later it grows with the time that the run takes.
+const FIRST_LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// That much of the time so far passes between two lines: a run of hours does not fill the log.
+const LINE_INTERVAL_SHARE: u32 = 30;
 /// A line is repeated after this time even if nothing changed: silence looks like a hang.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 /// Steps of the bar: finer than any terminal is wide.
@@ -107,6 +109,8 @@ fn write_line(line: Option<String>) {
 /// Decides which snapshots become lines.
 #[derive(Debug, Default)]
 struct LinePace {
+    /// When the first snapshot came.
+    began_at: Option<Instant>,
     /// When the last line was written, and which.
     written: Option<(Instant, String)>,
     /// The latest snapshot, written or not.
@@ -117,7 +121,9 @@ impl LinePace {
     fn on_snapshot(&mut self, now: Instant, run: &MapRun) -> Option<String> {
         let has_new_state = self.latest.as_ref().is_none_or(|(state, _)| *state != run.state());
         self.latest = Some((run.state(), progress_line(run)));
-        let is_due = self.silent_since(now) >= LINE_INTERVAL;
+        let so_far = now.duration_since(*self.began_at.get_or_insert(now));
+        let interval = (so_far / LINE_INTERVAL_SHARE).clamp(FIRST_LINE_INTERVAL, LONGEST_SILENCE);
+        let is_due = self.silent_since(now) >= interval;
         if has_new_state || is_due { self.write(now) } else { None }
     }
 
@@ -154,16 +160,23 @@ fn fraction(run: &MapRun) -> f64 {
 /// One line that says how far a run is: state in words, not in colours, so that it can be searched for.
 pub(crate) fn progress_line(run: &MapRun) -> String {
     let counts = run.item_counts.unwrap_or_default();
-    let at_least = if run.total_known { "" } else { "at least " };
-    let mut parts = vec![
-        format!("{} {:3.0} %", run.state().as_str_name(), (fraction(run) * 100.0).floor()),
-        format!("{} of {at_least}{}", text::grouped(decided(&counts)), text::counted(counts.total, "item")),
-    ];
+    let percent = (fraction(run) * 100.0).floor();
+    let mut parts = vec![format!("{} {percent:3.0} %", run.state().as_str_name()), done(run, &counts)];
     parts.extend(problems(&counts));
     if matches!(run.state(), map_run::State::Running | map_run::State::Queued) {
         parts.extend(pace(run));
     }
     parts.join(" · ")
+}
+
+/// How much is done of what is known so far.
+fn done(run: &MapRun, counts: &Counts) -> String {
+    let (decided, total) = (text::grouped(decided(counts)), text::counted(counts.total, "item"));
+    match (run.total_known, counts.total) {
+        (true, _) => format!("{decided} of {total}"),
+        (false, 0) => "looking for items".to_owned(),
+        (false, _) => format!("{decided} of at least {total}"),
+    }
 }
 
 /// Items that have an outcome.
@@ -251,6 +264,19 @@ mod tests {
         assert_eq!(pace.on_silence(after(10_900)), None);
         let repeated = pace.on_silence(after(11_000)).expect("ten seconds of silence are too long");
         assert!(repeated.contains("3 of 20,000"), "{repeated}");
+    }
+
+    #[test]
+    fn lines_of_a_long_run_come_less_often() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = LinePace::default();
+        assert!(pace.on_snapshot(start, &running(1, 0)).is_some());
+        assert!(pace.on_snapshot(after(150), &running(2, 0)).is_some());
+        assert_eq!(pace.on_snapshot(after(154), &running(3, 0)), None);
+        assert!(pace.on_snapshot(after(156), &running(4, 0)).is_some());
+        assert!(pace.on_snapshot(after(36_000), &running(5, 0)).is_some());
+        assert!(pace.on_snapshot(after(36_010), &running(6, 0)).is_some());
     }
 
     #[test]

@@ -48,9 +48,10 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
     }
     let output = Output::new(global.format);
     match command {
-        Command::Quickstart(args) => quickstart::quickstart(args, &output).await,
-        Command::Run(args) => run::run(*args, &output).await,
-        Command::Dev(args) => dev::dev(args, &output).await,
+        // Whole servers live in these three: too much for the stack of a future that holds one command of many.
+        Command::Quickstart(args) => Box::pin(quickstart::quickstart(args, &output)).await,
+        Command::Run(args) => Box::pin(run::run(*args, &output)).await,
+        Command::Dev(args) => Box::pin(dev::dev(args, &output)).await,
         Command::Submit(args) => submit::submit(args, &global, &output).await,
         Command::List(args) => list::list(args, &global, &output).await,
         Command::Get(args) => get::get(args, &global, &output).await,

@@ -50,6 +50,8 @@ pub(crate) async fn redrive(args: RedriveArgs, global: &GlobalArgs, output: &Out
 }
 
 fn preview(run: &MapRun) -> String {
-    let again = run.item_counts.unwrap_or_default().pending_redrive;
-    format!("{} of {} would run again\n", text::counted(again, "item"), run.name)
+    let counts = run.item_counts.unwrap_or_default();
+    // What never started is pending still.
+    let to_run = counts.pending_redrive + counts.pending;
+    format!("{} of {} would run\n", text::counted(to_run, "item"), run.name)
 }

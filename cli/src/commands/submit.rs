@@ -56,11 +56,11 @@ pub(crate) async fn submit(args: SubmitArgs, global: &GlobalArgs, output: &Outpu
     }
     let client = Client::connect(global).await?;
     let run = client.map_runs().create_map_run(request).await?.into_inner();
+    warn(&run);
     if args.dry_run {
         output.message(&run, || preview(&run))?;
         return Ok(Exit::Succeeded);
     }
-    warn(&run);
     if args.quiet {
         output.text(&format!("{}\n", text::id_of(&run.name)))?;
     }
@@ -78,13 +78,21 @@ fn request(args: &SubmitArgs) -> anyhow::Result<CreateMapRunRequest> {
     let text = read_job_file(&args.file)?;
     let changes = args.set.iter().map(|set| Override::from_str(set)).collect::<Result<Vec<_>, _>>()?;
     let mut request = codec::parse_job_file(&text, &changes)
-        .with_context(|| format!("the job file {} cannot be used", args.file.display()))?;
+        .with_context(|| format!("{} cannot be used", name_of(&args.file)))?;
     if let Some(id) = &args.id {
         request.map_run_id.clone_from(id);
     }
     request.validate_only |= args.dry_run;
     request.require_handler |= args.require_handler;
     Ok(request)
+}
+
+fn name_of(path: &Path) -> String {
+    if path == Path::new("-") {
+        "the job file on stdin".to_owned()
+    } else {
+        format!("the job file {}", path.display())
+    }
 }
 
 fn read_job_file(path: &Path) -> anyhow::Result<String> {
@@ -98,12 +106,17 @@ fn read_job_file(path: &Path) -> anyhow::Result<String> {
             .context("cannot read the job file from stdin")?;
         return Ok(text);
     }
-    let unreadable = || {
-        Problem::new(format!("cannot read the job file {}", path.display()))
+    let unreadable = |error: std::io::Error| {
+        Problem::new(format!("cannot read {}", name_of(path)))
             .advise("`warifu get ID --spec` writes one of a run that exists")
+            .caused_by(error)
     };
-    let file = std::fs::File::open(path).with_context(unreadable)?;
-    file.take(limit).read_to_string(&mut text).with_context(unreadable)?;
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+    };
+    read.map_err(unreadable)?;
     Ok(text)
 }
 
@@ -119,7 +132,8 @@ fn created(run: &MapRun) -> String {
 }
 
 fn preview(run: &MapRun) -> String {
-    let mut text = format!("{}the job is fine; nothing was created\n", describe::full(run));
+    let source = describe::source(run);
+    let mut text = format!("the job is fine, nothing was created\nsource     {source}\n");
     for (number, event) in run.preview_events.iter().enumerate() {
         text.push_str(&format!("event {number}    {event}\n"));
     }

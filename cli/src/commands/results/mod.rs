@@ -83,9 +83,10 @@ fn manifest_location(run: &MapRun) -> anyhow::Result<ObjectLocation> {
 }
 
 async fn read_manifest(objects: &ObjectStores, location: &ObjectLocation) -> anyhow::Result<Manifest> {
-    let bytes = objects.get(location, MAX_MANIFEST_BYTES).await.with_context(|| {
+    let bytes = objects.get(location, MAX_MANIFEST_BYTES).await.map_err(|error| {
         Problem::new(format!("cannot read the manifest {location}"))
-            .advise("results are read from object storage directly: set AWS_ENDPOINT_URL and credentials as for the workers")
+            .advise("results are read from object storage directly: set AWS_ENDPOINT_URL and AWS credentials")
+            .caused_by(error)
     })?;
     Manifest::parse(bytes).with_context(|| format!("{location} is no manifest"))
 }

@@ -183,7 +183,7 @@ async fn follow_run(
         Err(status) if status.code() == tonic::Code::AlreadyExists && !data_dir.is_temporary() => {
             let what = format!("{} holds a run with other settings", data_dir.path().display());
             let problem = Problem::new(what).advise("repeat its command exactly, or name another --data-dir");
-            return Err(anyhow::Error::from(status).context(problem));
+            return Err(problem.caused_by(status).into());
         }
         Err(status) => return Err(status.into()),
     };
