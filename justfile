@@ -12,9 +12,10 @@ check *steps:
 quickstart *args:
     cargo run -p warifu-cli -- quickstart {{args}}
 
-# Many more seeds of the simulation than CI runs
-soak first="1000000" count="50000" steps="50000":
+# The long variants of the whole-system tests, and many more seeds of the simulation
+soak first="1000000" count="20000" steps="5000":
     cargo run --release -p warifu-simulation -- --seed {{first}} --count {{count}} --steps {{steps}}
+    WARIFU_SOAK=1 cargo test --release -p warifu-tests
 
 # One seed of the simulation again, with its event log
 replay seed steps="5000":
