@@ -37,8 +37,9 @@ use exit::Exit;
 /// Threads for blocking work in one process: reads of local files and SQLite. Each costs memory of its own.
 const BLOCKING_THREADS: usize = 8;
 
-/// What is logged beside a command's own words: what a person must look at.
-const QUIET_FILTER: &str = "warn";
+/// What is logged beside a command's own words: what a person must look at. (The AWS chain warns of every way to find
+/// credentials that does not apply here; the error that follows says what counts.)
+const QUIET_FILTER: &str = "warn,aws_config=error";
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
