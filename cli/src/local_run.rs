@@ -3,6 +3,7 @@
 use warifu_common::wire::v1::{MapRun, StopMapRunRequest};
 
 use crate::client::Client;
+use crate::commands::get;
 use crate::exit::Exit;
 use crate::follow::{Followed, follow};
 use crate::interrupts::Interrupts;
@@ -45,6 +46,9 @@ pub(crate) async fn follow_or_stop(
             progress.finish(&run);
             Ok(LocalRun { run: *run, interrupted: true })
         }
-        Followed::Interrupted => Ok(LocalRun { run, interrupted: true }),
+        Followed::Interrupted => {
+            let run = get::fetch(client, &run.name).await.unwrap_or(run);
+            Ok(LocalRun { run, interrupted: true })
+        }
     }
 }
