@@ -1,0 +1,76 @@
+//! Where the binaries under test are, and what the repository holds.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+/// Packages whose binaries are run, and those.
+const PACKAGES: [&str; 3] = ["warifu-cli", "warifu-coordinator", "warifu-worker"];
+const BINARIES: [&str; 3] = ["warifu", "warifu-coordinator", "warifu-worker"];
+
+/// What they are made of.
+const SOURCES: [&str; 6] = ["common", "coordinator", "worker", "cli", "proto", "Cargo.lock"];
+
+/// The path of a binary, built if need be: cargo does not build another package's binaries for a test, and an old one
+/// would be judged in place of the code that is there. One that `cargo build --workspace` has just made is taken as it is.
+pub(super) fn binary(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let path = DIRECTORY.get_or_init(binary_directory).join(name);
+    assert!(path.is_file(), "there is no binary {}", path.display());
+    path
+}
+
+fn binary_directory() -> PathBuf {
+    if let Some(directory) = std::env::var_os("WARIFU_BIN_DIR") {
+        return directory.into();
+    }
+    // The test is TARGET/PROFILE/deps/system-HASH.
+    let test = std::env::current_exe().unwrap();
+    let directory =
+        test.parent().and_then(Path::parent).expect("a test lies in TARGET/PROFILE/deps").to_owned();
+    if is_current(&directory) {
+        return directory;
+    }
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.current_dir(repository()).args(["build", "--quiet"]);
+    build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    if directory.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "the binaries cannot be built");
+    directory
+}
+
+/// Whether all binaries are there and no source is newer.
+fn is_current(directory: &Path) -> bool {
+    let built = BINARIES.iter().map(|name| modified(&directory.join(name))).min().flatten();
+    let changed = SOURCES.iter().map(|source| newest(&repository().join(source))).max().flatten();
+    built.is_some_and(|built| changed.is_some_and(|changed| built >= changed))
+}
+
+fn newest(path: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    // A directory's own time says when a file of it went away.
+    entries.map(|entry| newest(&entry.path())).chain([modified(path)]).max().flatten()
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().ok()?.modified().ok()
+}
+
+/// The root of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a directory of the repository")
+}
+
+/// Material beside the repository that not every checkout has.
+pub(crate) fn shared_directory(name: &str) -> Option<PathBuf> {
+    let directory = repository().parent()?.join("shared").join(name);
+    directory.is_dir().then_some(directory)
+}
+
+/// Whether the long variants were asked for.
+pub(crate) fn soak() -> bool {
+    std::env::var_os("WARIFU_SOAK").is_some_and(|value| value != "0" && !value.is_empty())
+}

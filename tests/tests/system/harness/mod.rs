@@ -1,0 +1,31 @@
+//! What the stories share: processes that end with the test, files, an independent reading of CSV and of results.
+
+mod binaries;
+mod csv_file;
+mod dev;
+mod process;
+mod random;
+mod results;
+mod s3;
+mod wait;
+
+pub(crate) use binaries::{repository, shared_directory, soak};
+pub(crate) use csv_file::{CsvFile, Table};
+pub(crate) use dev::{Dev, DevSettings};
+pub(crate) use process::{Finished, Process, command, run, run_json, warifu, warifu_in};
+pub(crate) use random::Random;
+pub(crate) use results::{Results, read_results};
+pub(crate) use s3::S3;
+pub(crate) use wait::{eventually, skipped};
+
+use std::path::Path;
+
+/// A directory of the test's own, gone with it.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("warifu-test-").tempdir().unwrap()
+}
+
+/// A path as text.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}

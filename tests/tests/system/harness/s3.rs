@@ -1,0 +1,51 @@
+//! An ordinary S3 client: what users have, not what the engine has.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::primitives::ByteStream;
+use tokio::runtime::{Builder, Runtime};
+
+/// A client of one endpoint, for code that does not await.
+pub(crate) struct S3 {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl S3 {
+    /// A client with the SDK's defaults.
+    pub(crate) fn connect(endpoint: &str, access_key: &str, secret_key: &str) -> Self {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new(access_key, secret_key, None, None, "test"))
+            .force_path_style(true)
+            .build();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Self { client: Client::from_conf(config), runtime }
+    }
+
+    /// Puts an object.
+    #[track_caller]
+    pub(crate) fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
+        let put = self.client.put_object().bucket(bucket).key(key).body(ByteStream::from(body.into()));
+        self.runtime.block_on(put.send()).unwrap();
+    }
+
+    /// Gets an object.
+    #[track_caller]
+    pub(crate) fn get(&self, bucket: &str, key: &str) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let object = self.client.get_object().bucket(bucket).key(key).send().await.unwrap();
+            object.body.collect().await.unwrap().to_vec()
+        })
+    }
+
+    /// Keys that begin with `prefix`.
+    #[track_caller]
+    pub(crate) fn list(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let listed = self.runtime.block_on(list.send()).unwrap();
+        listed.contents().iter().filter_map(|object| object.key().map(str::to_owned)).collect()
+    }
+}

@@ -1,0 +1,29 @@
+//! Whole-system tests: the real binaries, run as a user runs them, judged by what they leave behind.
+//!
+//! A module per story, and [`harness`] for what they share. Start reading at a story; each says what must hold. What the
+//! tests judge by is their own: the `csv` crate over the whole file, SQL of their own, lines that handlers log. Nothing
+//! here sleeps: conditions are awaited with deadlines. Timings are printed, never asserted.
+//!
+//! Environment:
+//! - `WARIFU_BIN_DIR`: where the binaries are; absent: they are built once, beside the test's own.
+//! - `WARIFU_SOAK=1`: the long variants (`just soak`): more seeds and sizes, 1 GB and 10 GB of CSV.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod harness;
+
+mod bad_input;
+mod cluster;
+mod concurrency;
+mod conformance;
+mod dev_server;
+mod exactness;
+mod generated_profiles;
+mod grpc_tools;
+mod kill_process;
+mod memory;
+mod quickstart;
+mod redrive;
+mod seeds;
+mod tidy;
+mod tolerance;

@@ -1,0 +1,98 @@
+//! Memory: however large the file is, the process stays small.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Process, Random, eventually, run_json, scratch, soak, text, warifu};
+
+const MIB: u64 = 1 << 20;
+/// What all processes together may hold at their most.
+const MOST_RESIDENT: u64 = 300 * MIB;
+
+#[test]
+fn a_large_file_is_handled_in_less_than_300_megabytes() {
+    // The development build takes half a minute for the small one; the large one is for a soak.
+    let sizes: &[u64] = if soak() { &[1_000 * MIB, 10_000 * MIB] } else { &[1_000 * MIB] };
+    for size in sizes {
+        let directory = scratch();
+        let csv = directory.path().join("large.csv");
+        let rows = write_users(&csv, *size);
+        let started = Instant::now();
+        let (run, most_resident) = run_and_measure(&csv);
+        let (took, resident) = (started.elapsed(), most_resident / MIB);
+        let rate = (*size / MIB) as f64 / took.as_secs_f64();
+        eprintln!("{} MiB, {rows} rows: {took:?} ({rate:.0} MiB/s), at most {resident} MiB", size / MIB);
+        assert_eq!(run["itemCounts"]["succeeded"], rows);
+        assert!(most_resident < MOST_RESIDENT, "{resident} MiB are resident at the most");
+    }
+}
+
+/// Rows of users, some of them with a note in quotes; returns their number.
+fn write_users(csv: &Path, size: u64) -> u64 {
+    let mut random = Random::new(8);
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(csv).unwrap());
+    let mut written = 0;
+    let mut rows = 0;
+    file.write_all("ユーザーID,ログイン回数,投稿回数,備考\n".as_bytes()).unwrap();
+    while written < size {
+        let note = random.choose(&["", "plain words of a note", "\"with, comma\"", "\"two\nlines\""]);
+        let row = format!("U{rows:09},{},{},{note}\n", random.below(500), random.below(2_000));
+        file.write_all(row.as_bytes()).unwrap();
+        written += row.len() as u64;
+        rows += 1;
+    }
+    file.flush().unwrap();
+    rows
+}
+
+/// Returns the run, and the sum of the most that each process of the tree held.
+fn run_and_measure(csv: &Path) -> (serde_json::Value, u64) {
+    let arguments = ["run", text(csv), "--handler", "noop", "--batch-size", "1000", "-o", "json"];
+    let mut process = Process::start(warifu(arguments));
+    let mut most = std::collections::BTreeMap::new();
+    eventually("the run ends", Duration::from_secs(3_600), || {
+        for id in tree_of(process.id()) {
+            if let Some(bytes) = high_water_mark(id) {
+                most.insert(id, bytes);
+            }
+        }
+        (!process.is_running()).then_some(())
+    });
+    (process.finish().expect(0).json(), most.values().sum())
+}
+
+/// A process and all below it.
+fn tree_of(id: u32) -> Vec<u32> {
+    let mut ids = vec![id];
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    for task in tasks {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        ids.extend(children.split_whitespace().flat_map(|child| tree_of(child.parse().unwrap())));
+    }
+    ids
+}
+
+/// VmHWM: the most that a process ever held, in bytes.
+fn high_water_mark(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[test]
+fn a_record_as_large_as_allowed_passes_through_every_worker() {
+    let directory = scratch();
+    let (csv, output) = (directory.path().join("in.csv"), directory.path().join("out"));
+    let note = "x".repeat(15 << 20);
+    let rows: String = (0..4).map(|row| format!("{row},{note}\n")).collect();
+    std::fs::write(&csv, format!("id,note\n{rows}")).unwrap();
+    let arguments = ["run", text(&csv), "--handler", "echo", "--output", text(&output)];
+    let run = run_json(arguments.into_iter().chain(["--shard-size", "1000000"]), 0);
+    // Each alone is more than a batch should hold, and makes a batch of its own.
+    assert_eq!((&run["itemCounts"]["succeeded"], &run["batchCounts"]["total"]), (&4.into(), &4.into()));
+    let results = crate::harness::read_results(&output);
+    assert!(results.succeeded.values().all(|line| line["output"]["note"].as_str() == Some(&note)));
+}
