@@ -41,7 +41,7 @@ impl Retrier {
     ///
     /// A business failure that is not marked retryable is matched by its exact name only.
     fn matches(&self, failure: &CallFailure) -> bool {
-        let exact = self.error_equals.iter().any(|name| *name == failure.error);
+        let exact = self.error_equals.contains(&failure.error);
         let widely = || self.error_equals.iter().any(|name| matches_widely(name, &failure.error));
         exact || ((failure.kind == FailureKind::System || failure.retryable) && widely())
     }

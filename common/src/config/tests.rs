@@ -1,3 +1,5 @@
+//! What a configuration file may say, and every way in which it can be wrong.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

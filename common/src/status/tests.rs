@@ -1,3 +1,5 @@
+//! Errors on their way to a status and back.
+
 use std::time::Duration;
 
 use tonic::{Code, Status};

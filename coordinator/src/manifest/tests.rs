@@ -1,3 +1,5 @@
+//! What the coordinator writes of a run's results.
+
 use std::collections::BTreeMap;
 
 use warifu_common::object_store::LocalFiles;

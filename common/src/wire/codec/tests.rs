@@ -1,3 +1,5 @@
+//! Job files: what is read, what is refused, and in which words.
+
 use proptest::prelude::*;
 
 use super::*;

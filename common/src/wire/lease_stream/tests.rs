@@ -1,3 +1,5 @@
+//! Messages of the lease stream on their way to the wire and back.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Which specifications are taken, and which fields are named when not.
+
 use std::time::Duration;
 
 use prost_types::FieldMask;
