@@ -38,6 +38,9 @@ impl From<&CoordinatorConfig> for Settings {
         Self {
             scheduler: warifu_scheduler::Config {
                 session_ttl: config.leases.ttl,
+                // Workers outlive this process: the next one adopts what they hold, and may only begin to decide
+                // when this one has certainly stopped.
+                step_down_after: Some(config.leases.leader_ttl * 2 / 3),
                 max_active_map_runs: usize::try_from(config.limits.max_active_map_runs).unwrap_or(usize::MAX),
                 system_location: (system_bucket, config.s3.system_prefix.clone()),
                 max_record_bytes: config.limits.max_record_bytes,

@@ -19,6 +19,13 @@ impl RangeSet {
         Self::default()
     }
 
+    /// All numbers of one range.
+    pub fn from_range(range: Range<u32>) -> Self {
+        let mut set = Self::new();
+        set.insert_range(range);
+        set
+    }
+
     /// How many numbers it holds.
     pub fn len(&self) -> u64 {
         self.len

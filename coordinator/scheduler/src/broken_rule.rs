@@ -23,8 +23,6 @@ pub enum BrokenRule {
     IgnoreMaxConcurrency,
     /// A new leader adopts leases whose attempt or round is not the durable one (S5).
     AdoptAnyAttempt,
-    /// The wake-up after a backoff is forgotten.
-    ForgetRetryTimer,
     /// A leader goes on deciding when its writes have not been confirmed for too long (P5).
     NeverStepDown,
     /// Failed items beyond the tolerance do not stop the run.

@@ -132,19 +132,13 @@ impl Scheduler {
             }
         }
         for (id, number) in std::mem::take(&mut self.commits.begun) {
-            self.build_begun(&id, number, &mut runs, records);
+            self.build_begun(&id, number, &runs, records);
         }
         runs
     }
 
     /// Writes which batches are begun, where no report rewrites the shard anyway.
-    fn build_begun(
-        &mut self,
-        id: &MapRunId,
-        number: u32,
-        runs: &mut Vec<RunCommit>,
-        records: &mut Vec<Record>,
-    ) {
+    fn build_begun(&mut self, id: &MapRunId, number: u32, runs: &[RunCommit], records: &mut Vec<Record>) {
         let Some(shard) = self.map_runs.get(id).and_then(|map_run| map_run.shards.get(&number)) else {
             return;
         };

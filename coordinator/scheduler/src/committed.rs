@@ -89,9 +89,7 @@ impl Scheduler {
             let not_before = now.at + delay;
             shard.waiting.insert(batch, not_before);
             map_run.retries.insert((not_before, report.shard.0, batch));
-            if !self.breaks(BrokenRule::ForgetRetryTimer) {
-                self.timers.set_earlier(Timer::Retry(report.map_run.clone()), not_before);
-            }
+            self.timers.set_earlier(Timer::Retry(report.map_run.clone()), not_before);
         }
         let map_run = self.map_runs.get_mut(&report.map_run).expect("it was there a moment ago");
         map_run.shard_changed(report.shard.0);

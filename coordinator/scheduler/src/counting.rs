@@ -57,7 +57,7 @@ pub(crate) fn was_counted(shard: &ShardRecord, report: &Report) -> bool {
 pub(crate) fn sent_items(open: Option<&OpenBatch>, item_count: u32) -> RangeSet {
     match open {
         Some(open) => open.undecided.clone(),
-        None => RangeSet::from_iter([0..item_count]),
+        None => RangeSet::from_range(0..item_count),
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Event {
         /// Who waits for the answer.
         request: RequestId,
         /// What was asked for.
-        create: CreateMapRun,
+        create: Box<CreateMapRun>,
     },
     /// A user asked to stop a run.
     StopRequested {
@@ -23,6 +23,8 @@ pub enum Event {
         request: RequestId,
         /// The run.
         map_run: MapRunId,
+        /// What the user says of it; may be empty.
+        cause: String,
     },
     /// A user changed limits.
     UpdateRequested {

@@ -21,7 +21,9 @@ pub(crate) struct Lease {
     pub(crate) shard: ShardNumber,
     /// Granted − counted − returned.
     pub(crate) remaining: BTreeMap<u32, GrantedFor>,
-    /// Of those, what the worker said it began.
+    /// Batches at the grant or adoption.
+    pub(crate) granted: u32,
+    /// Of those that remain, what the worker said it began.
     pub(crate) begun: RangeSet,
     /// The first batch of a revocation under way.
     pub(crate) revoked_from: Option<u32>,
@@ -32,9 +34,14 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Batches that remain and were not begun, ascending.
-    pub(crate) fn not_begun(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
-        self.remaining.keys().copied().filter(|batch| !self.begun.contains(*batch))
+    /// How many batches remain and were not begun.
+    pub(crate) fn not_begun_count(&self) -> u32 {
+        u32::try_from((self.remaining.len() as u64).saturating_sub(self.begun.len())).unwrap_or(u32::MAX)
+    }
+
+    /// The batch that remains and was not begun, after `skipped` others.
+    pub(crate) fn nth_not_begun(&self, skipped: u32) -> Option<u32> {
+        self.remaining.keys().copied().filter(|batch| !self.begun.contains(*batch)).nth(skipped as usize)
     }
 
     /// True if `batch` is under this lease, for that attempt and round.

@@ -137,6 +137,7 @@ impl Scheduler {
         now: Now,
         request: RequestId,
         id: &MapRunId,
+        cause: &str,
         effects: &mut Effects,
     ) {
         let Some(map_run) = self.map_runs.get_mut(id) else {
@@ -147,8 +148,11 @@ impl Scheduler {
                 .reply(request, Err(wrong_state(map_run, "only a run that is not finished can be stopped")));
         }
         map_run.staged.replies.push(request);
-        let error =
-            RunError { error: error_name::ABORTED.to_owned(), cause: "a user stopped the run".to_owned() };
+        let cause = match cause {
+            "" => "a user stopped the run".to_owned(),
+            text => format!("a user stopped the run: {text}"),
+        };
+        let error = RunError { error: error_name::ABORTED.to_owned(), cause };
         self.stop(now, id, MapRunState::Aborted, error);
     }
 

@@ -165,6 +165,8 @@ impl Scheduler {
         worker.leases.insert(lease_id);
         map_run.held_slots += slots;
         let redrive = map_run.status.redrive;
+        let newlines_before_data =
+            map_run.stored_plan.as_ref().map_or(0, |plan| plan.probe.newlines_before_data);
         let shard = map_run.shards.get_mut(&span.shard).expect("a span is of a shard that exists");
         let (lease, grant_batches) =
             lease_of(now, lease_id, incarnation, id, redrive, shard, &span, &self.config);
@@ -173,7 +175,7 @@ impl Scheduler {
             session: worker.session,
             map_run: id.clone(),
             redrive,
-            shard: shard_span(shard, &span),
+            shard: shard_span(shard, &span, newlines_before_data),
             batches: grant_batches,
             slots,
         };
@@ -217,9 +219,7 @@ impl Scheduler {
     /// Batches that a worker holds of a run and has not begun.
     fn not_begun(&self, worker: Incarnation, id: &MapRunId) -> u32 {
         let leases = self.workers[&worker].leases.iter().filter_map(|lease| self.leases.get(lease));
-        let count =
-            leases.filter(|lease| lease.map_run == *id).map(|lease| lease.not_begun().count()).sum::<usize>();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        leases.filter(|lease| lease.map_run == *id).map(Lease::not_begun_count).sum()
     }
 
     /// Another run has work, room, and no slot anywhere: this one must not hold on to its slots.
@@ -282,7 +282,7 @@ impl Scheduler {
             return;
         }
         let tails = self.leases.values().filter(|lease| lease.map_run == *id && lease.revoked_from.is_none());
-        let longest = tails.map(|lease| (lease.not_begun().count(), lease.id)).max();
+        let longest = tails.map(|lease| (lease.not_begun_count(), lease.id)).max();
         let Some((tail, lease)) = longest.filter(|(tail, _)| *tail >= 2) else { return };
         let holder = self.leases[&lease].holder;
         if idle == [holder] {
@@ -292,7 +292,7 @@ impl Scheduler {
         if age < MIN_AGE_TO_REVOKE {
             return self.timers.set_earlier(Timer::Rebalance, now.at + (MIN_AGE_TO_REVOKE - age));
         }
-        let from = self.leases[&lease].not_begun().nth(tail - tail / 2);
+        let from = self.leases[&lease].nth_not_begun(tail - tail / 2);
         if let Some(from) = from {
             self.revoke_from(lease, from, effects);
         }
@@ -306,13 +306,13 @@ impl Scheduler {
             lease.map_run == *id
                 && lease.revoked_from.is_none()
                 && (holds_none || over)
-                && lease.not_begun().next().is_some()
+                && lease.not_begun_count() > 0
         };
         let leases: Vec<(LeaseId, u32)> = self
             .leases
             .values()
             .filter(missing)
-            .filter_map(|lease| lease.not_begun().next().map(|first| (lease.id, first)))
+            .filter_map(|lease| lease.nth_not_begun(0).map(|first| (lease.id, first)))
             .collect();
         for (lease, from) in leases {
             self.revoke_from(lease, from, effects);
@@ -413,6 +413,7 @@ fn lease_of(
         redrive,
         shard: ShardNumber(span.shard),
         remaining: Default::default(),
+        granted: u32::try_from(span.batches.len()).unwrap_or(u32::MAX),
         begun: RangeSet::new(),
         revoked_from: None,
         since: now.at,
@@ -436,7 +437,7 @@ fn lease_of(
     (lease, granted_batches)
 }
 
-fn shard_span(shard: &Shard, span: &Span) -> ShardSpan {
+fn shard_span(shard: &Shard, span: &Span, newlines_before_data: u64) -> ShardSpan {
     let composed = &shard.record.composed;
     let (first, last) = (span.batches[0], span.batches[span.batches.len() - 1]);
     let (start, read_until) = shard.read_span(first, last);
@@ -447,7 +448,7 @@ fn shard_span(shard: &Shard, span: &Span) -> ShardSpan {
         items: composed.items,
         first_item: composed.first_item,
         first_batch: composed.first_batch,
-        first_line: composed.first_line,
+        first_line: newlines_before_data + composed.first_line,
         start,
         read_until,
     }

@@ -109,9 +109,9 @@ impl Scheduler {
 
     fn on_event(&mut self, now: Now, event: Event, effects: &mut Effects) {
         match event {
-            Event::CreateRequested { request, create } => self.on_create(now, request, create, effects),
-            Event::StopRequested { request, map_run } => {
-                self.on_stop_requested(now, request, &map_run, effects)
+            Event::CreateRequested { request, create } => self.on_create(now, request, *create, effects),
+            Event::StopRequested { request, map_run, cause } => {
+                self.on_stop_requested(now, request, &map_run, &cause, effects)
             }
             Event::UpdateRequested { request, map_run, update } => {
                 self.on_update(now, request, &map_run, update, effects);

@@ -133,7 +133,10 @@ impl Scheduler {
             let mut missing = remaining.clone();
             missing.subtract(&claimed);
             if let Some(lease) = self.leases.get_mut(&id) {
-                lease.begun = claims.get(&id).map(|held| begun_batches(held)).unwrap_or_default();
+                lease.begun = claims
+                    .get(&id)
+                    .map(|held| begun_batches(held).intersection(&remaining))
+                    .unwrap_or_default();
                 lease.revoked_from = None;
             }
             kept.push((id, remaining.intersection(&claimed)));
@@ -195,6 +198,7 @@ impl Scheduler {
             map_run: held.map_run.clone(),
             redrive: held.redrive,
             shard: held.shard,
+            granted: u32::try_from(remaining.len()).unwrap_or(u32::MAX),
             remaining,
             begun: begun_batches(held).intersection(&kept),
             revoked_from: None,
@@ -392,15 +396,15 @@ impl Scheduler {
 
     pub(crate) fn on_begun(&mut self, now: Now, holder: Incarnation, lease: LeaseId, batches: &RangeSet) {
         let Some(lease) = self.leases.get_mut(&lease).filter(|lease| lease.holder == holder) else { return };
-        let remaining: RangeSet = lease.remaining.keys().copied().collect();
-        let begun = batches.intersection(&remaining);
+        let begun: RangeSet = batches.iter().filter(|batch| lease.remaining.contains_key(batch)).collect();
         lease.begun.union_with(&begun);
+        let soon_idle = lease.not_begun_count().saturating_mul(2) <= lease.granted;
         let Some(map_run) = self.map_runs.get_mut(&lease.map_run) else { return };
         if let Some(shard) = map_run.shards.get_mut(&lease.shard.0) {
             shard.record.begun.union_with(&begun);
         }
         self.changed.insert(lease.map_run.clone());
-        self.placement_wanted = true;
+        self.placement_wanted |= soon_idle;
         if self.config.step_down_after.is_none() {
             self.timers.set_earlier(Timer::Begun, now.at + BEGUN_WRITE_DELAY);
         }

@@ -34,7 +34,7 @@ pub(crate) struct Shard {
 impl Shard {
     /// A shard that was just composed.
     pub(crate) fn composed(record: ShardRecord, affinity: Option<Incarnation>) -> Self {
-        let pending = RangeSet::from_iter([0..record.composed.batches]);
+        let pending = RangeSet::from_range(0..record.composed.batches);
         Self {
             record,
             opened: false,
@@ -49,7 +49,7 @@ impl Shard {
 
     /// A shard as a new leader finds it: what is undecided is nobody's yet, or an orphan if workers may hold it.
     pub(crate) fn recovered(record: ShardRecord, now: Timestamp, workers_may_hold_it: bool) -> Self {
-        let mut undecided = RangeSet::from_iter([0..record.composed.batches]);
+        let mut undecided = RangeSet::from_range(0..record.composed.batches);
         for range in &record.finished {
             undecided.remove_range(range.first_batch..range.end_batch);
         }

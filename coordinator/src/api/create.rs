@@ -51,7 +51,7 @@ pub(super) async fn create(
         shard_bytes: context.shard_bytes,
         require_handler: checked.require_handler,
     };
-    context.change(move |request| Event::CreateRequested { request, create }).await
+    context.change(move |request| Event::CreateRequested { request, create: Box::new(create) }).await
 }
 
 /// Checks all fields, and names every one that is wrong.

@@ -8,6 +8,9 @@ use warifu_scheduler::{Event, Reply};
 
 use super::{ApiError, Context, create, failures, list, map_run_id, redrive, watch, wrong_reply};
 
+/// Characters of a stop's cause that are kept: an error's cause takes 1 KiB at most.
+const MAX_CAUSE_CHARS: usize = 200;
+
 /// The service; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct MapRuns {
@@ -40,10 +43,8 @@ impl Context {
 
     async fn stop(&self, request: v1::StopMapRunRequest) -> Result<v1::MapRun, ApiError> {
         let map_run = map_run_id("name", &request.name)?;
-        if !request.cause.is_empty() {
-            return Err(ApiError::NotSupported { what: "the cause of a stop".into() });
-        }
-        self.change(|request| Event::StopRequested { request, map_run }).await
+        let cause: String = request.cause.chars().take(MAX_CAUSE_CHARS).collect();
+        self.change(|request| Event::StopRequested { request, map_run, cause }).await
     }
 
     async fn update(&self, request: v1::UpdateMapRunRequest) -> Result<v1::MapRun, ApiError> {

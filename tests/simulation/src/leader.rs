@@ -78,7 +78,7 @@ impl World {
         self.leaders.iter().rposition(leads)
     }
 
-    pub(crate) fn to_leader(&mut self, index: usize, event: Event) -> Result<(), String> {
+    pub(crate) fn tell_leader(&mut self, index: usize, event: Event) -> Result<(), String> {
         let leader = &mut self.leaders[index];
         if !leader.alive {
             return Ok(());
@@ -99,7 +99,7 @@ impl World {
     pub(crate) fn leader_wakes(&mut self, index: usize) -> Result<(), String> {
         if self.leaders[index].wake.is_some_and(|wake| wake <= self.now) {
             self.leaders[index].wake = None;
-            return self.to_leader(index, Event::DeadlineReached);
+            return self.tell_leader(index, Event::DeadlineReached);
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl World {
             redrive: order.redrive,
             result: Ok(location),
         };
-        self.to_leader(index, event)
+        self.tell_leader(index, event)
     }
 }
 

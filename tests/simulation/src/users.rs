@@ -30,13 +30,17 @@ impl World {
         let event = match self.random.below(10) {
             _ if self.plan.large_run => self.create(),
             0..4 => self.create(),
-            4 => self.some_run().map(|id| Event::StopRequested { request: self.request(), map_run: id }),
+            4 => self.some_run().map(|id| Event::StopRequested {
+                request: self.request(),
+                map_run: id,
+                cause: String::new(),
+            }),
             5 | 6 => self.some_run().map(|id| self.update(id)),
             7 | 8 => self.some_terminal_run().map(|id| self.redrive(id)),
             _ => self.delete_or_drain(),
         };
         match event {
-            Some(event) => self.to_leader(leader, event),
+            Some(event) => self.tell_leader(leader, event),
             None => Ok(()),
         }
     }
@@ -100,7 +104,7 @@ impl World {
             poison,
         };
         self.runs.insert(id, run);
-        Some(Event::CreateRequested { request: self.request(), create })
+        Some(Event::CreateRequested { request: self.request(), create: Box::new(create) })
     }
 
     fn update(&mut self, map_run: MapRunId) -> Event {

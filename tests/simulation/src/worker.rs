@@ -95,7 +95,7 @@ impl World {
         let life = self.workers[index].life + 1;
         self.workers[index] =
             SimWorker { life, session: Some(session), incarnation, clock, ..SimWorker::dead() };
-        self.to_worker(index, life, SessionEvent::DeadlineReached)
+        self.tell_worker(index, life, SessionEvent::DeadlineReached)
     }
 
     /// The process is gone at once, with everything that it ran.
@@ -117,7 +117,7 @@ impl World {
         self.after(delay, Happening::WorkerStarts(index));
     }
 
-    pub(crate) fn to_worker(&mut self, index: usize, life: u64, event: SessionEvent) -> Result<(), String> {
+    pub(crate) fn tell_worker(&mut self, index: usize, life: u64, event: SessionEvent) -> Result<(), String> {
         let worker = &mut self.workers[index];
         let Some(session) = worker.session.as_mut().filter(|_| worker.life == life) else { return Ok(()) };
         if worker.paused_until > self.now {
@@ -134,7 +134,7 @@ impl World {
     pub(crate) fn worker_wakes(&mut self, index: usize, life: u64) -> Result<(), String> {
         if self.workers[index].life == life && self.workers[index].wake.is_some_and(|wake| wake <= self.now) {
             self.workers[index].wake = None;
-            return self.to_worker(index, life, SessionEvent::DeadlineReached);
+            return self.tell_worker(index, life, SessionEvent::DeadlineReached);
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl World {
             last_to_worker: 0,
         };
         self.streams.insert(StreamId(self.next_stream), stream);
-        self.to_worker(index, life, SessionEvent::Connected(connection))
+        self.tell_worker(index, life, SessionEvent::Connected(connection))
     }
 
     fn probe(&mut self, index: usize, life: u64, map_run: MapRunId) {
@@ -317,7 +317,7 @@ impl World {
         self.workers[index].calls.remove(&(lease, batch.0));
         let finished = self.outcome(&grant, batch, running.cancelled);
         self.workers[index].outcomes.insert((lease, batch.0), finished.clone());
-        self.to_worker(index, life, SessionEvent::BatchFinished(finished))
+        self.tell_worker(index, life, SessionEvent::BatchFinished(finished))
     }
 
     /// What a handler call comes to: some items fail, some calls crash, as the run's nature has it.
@@ -325,7 +325,7 @@ impl World {
         let run = self.runs[&grant.map_run].clone();
         let truth = run.data.batch(grant.shard.shard.0, batch.0).clone();
         let granted = granted(grant, batch);
-        let sent = granted.items.clone().unwrap_or_else(|| RangeSet::from_iter([0..truth.item_count]));
+        let sent = granted.items.clone().unwrap_or_else(|| RangeSet::from_range(0..truth.item_count));
         let mut finished = FinishedBatch {
             lease: grant.lease,
             batch,
@@ -339,7 +339,11 @@ impl World {
             handler_time: std::time::Duration::from_millis(self.random.between(1, 400)),
             buffered_bytes: sent.len() * 10,
         };
-        if cancelled {
+        if cancelled && self.random.chance(30) {
+            finished.call = CallOutcome::Aborted;
+            finished.item_count = 0; // it was cancelled before its items were read
+            finished.buffered_bytes = 0;
+        } else if cancelled {
             finished.call = CallOutcome::Aborted;
             finished.failed = vec![failed(sent, CallFailure::system("Warifu.Aborted", "stopped"))];
         } else if granted.give_up {
@@ -400,7 +404,7 @@ impl World {
         for batch in batches.iter() {
             let Some(outcome) = self.workers[index].outcomes.get(&(lease, batch)) else { continue };
             let granted = granted(&grant, BatchOrdinal(batch));
-            let sent = granted.items.unwrap_or_else(|| RangeSet::from_iter([0..outcome.item_count]));
+            let sent = granted.items.unwrap_or_else(|| RangeSet::from_range(0..outcome.item_count));
             let first = self.runs[&grant.map_run].data.first_item(grant.shard.shard.0)
                 + u64::from(outcome.first_item);
             let mut good = sent;

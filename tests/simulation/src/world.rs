@@ -246,9 +246,9 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
-            Happening::ToLeader(leader, event) => self.to_leader(leader, event),
+            Happening::ToLeader(leader, event) => self.tell_leader(leader, event),
             Happening::LeaderWakes(leader) => self.leader_wakes(leader),
-            Happening::ToWorker(worker, life, event) => self.to_worker(worker, life, event),
+            Happening::ToWorker(worker, life, event) => self.tell_worker(worker, life, event),
             Happening::WorkerWakes(worker, life) => self.worker_wakes(worker, life),
             Happening::DeliverToLeader(stream, message) => self.deliver_to_leader(stream, message),
             Happening::DeliverToWorker(stream, message) => self.deliver_to_worker(stream, message),
@@ -309,7 +309,7 @@ impl World {
             return Ok(());
         }
         let leader = stream.leader;
-        self.to_leader(leader, Event::MessageReceived { stream: id, message })
+        self.tell_leader(leader, Event::MessageReceived { stream: id, message })
     }
 
     fn deliver_to_worker(&mut self, id: StreamId, message: CoordinatorMessage) -> Result<(), String> {
@@ -318,7 +318,7 @@ impl World {
             return Ok(());
         }
         let (worker, life, connection) = (stream.worker, stream.life, stream.connection);
-        self.to_worker(worker, life, SessionEvent::Received(connection, message))
+        self.tell_worker(worker, life, SessionEvent::Received(connection, message))
     }
 
     /// Cuts a stream: what is under way arrives up to some moment in each direction, then each side notices, at its time.

@@ -103,7 +103,6 @@ const COORDINATOR_RULES: &[BrokenRule] = &[
     BrokenRule::GrantWhileStopping,
     BrokenRule::IgnoreMaxConcurrency,
     BrokenRule::AdoptAnyAttempt,
-    BrokenRule::ForgetRetryTimer,
     BrokenRule::NeverStepDown,
     BrokenRule::IgnoreTolerance,
 ];

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use warifu_model::Timestamp;
 use warifu_model::protocol::{Hello, Welcome, WorkerMessage};
-use warifu_model::{RangeSet, Timestamp};
 
 use crate::drain::Drain;
 use crate::event::{ConnectionId, SessionEffect, SessionEffects};
@@ -115,9 +115,7 @@ impl SessionState {
         for id in self.leases.keys().copied().collect::<Vec<_>>() {
             let kept = welcome.kept.iter().find(|(lease, _)| *lease == id).map(|(_, batches)| batches);
             let Some(lease) = self.leases.get(&id) else { continue };
-            let mut dropped: RangeSet = lease.not_begun();
-            dropped.union_with(&lease.running());
-            dropped.union_with(&lease.done());
+            let mut dropped = lease.not_in_a_report();
             if let Some(kept) = kept {
                 dropped.subtract(kept);
             }

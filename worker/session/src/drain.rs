@@ -1,7 +1,7 @@
 //! Drain: nothing new, what is not begun goes back, what runs may end, then Goodbye.
 
+use warifu_model::Timestamp;
 use warifu_model::protocol::WorkerMessage;
-use warifu_model::{RangeSet, Timestamp};
 
 use crate::connection::Connection;
 use crate::event::{SessionEffect, SessionEffects};
@@ -55,9 +55,9 @@ impl SessionState {
         }
         for id in self.leases.keys().copied().collect::<Vec<_>>() {
             let Some(lease) = self.leases.get(&id) else { continue };
-            let mut returned: RangeSet = lease.not_begun();
+            let mut returned = lease.not_begun.clone();
             if now >= deadline {
-                returned.union_with(&lease.running());
+                returned.union_with(&lease.running);
             }
             if !returned.is_empty() {
                 self.drop_batches(id, &returned, effects);

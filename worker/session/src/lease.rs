@@ -3,21 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use warifu_model::protocol::{Grant, HeldBatch, HeldLease, HeldProgress, Report};
+use warifu_model::protocol::{Grant, GrantedBatch, HeldBatch, HeldLease, HeldProgress, Report};
 use warifu_model::{BatchOrdinal, RangeSet, ReportNumber, Timestamp};
 
 use crate::event::FinishedBatch;
-
-/// How far one batch is.
-#[derive(Debug, Clone)]
-pub(crate) enum BatchState {
-    NotBegun,
-    Running,
-    /// Decided, in no report yet.
-    Done(Box<FinishedBatch>),
-    /// In a report that is being stored or waits for its answer.
-    Reported(Box<FinishedBatch>),
-}
 
 /// A report that has no answer yet.
 #[derive(Debug, Clone)]
@@ -28,12 +17,16 @@ pub(crate) enum Unanswered {
     Sent(Box<Report>),
 }
 
-/// A lease.
+/// A lease. Every batch that no answered report covers is in exactly one of the four sets.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
     pub(crate) grant: Arc<Grant>,
-    /// Batches that no answered report covers.
-    pub(crate) batches: BTreeMap<u32, BatchState>,
+    pub(crate) not_begun: RangeSet,
+    pub(crate) running: RangeSet,
+    /// Decided, in no report yet.
+    pub(crate) done: BTreeMap<u32, Box<FinishedBatch>>,
+    /// In a report that is being stored or waits for its answer.
+    pub(crate) reported: BTreeMap<u32, Box<FinishedBatch>>,
     pub(crate) reports: BTreeMap<ReportNumber, Unanswered>,
     pub(crate) next_report: u32,
     /// When the first of the batches that wait for a report was decided.
@@ -44,57 +37,82 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(crate) fn new(grant: Arc<Grant>) -> Self {
-        let batches = grant.batches.iter().map(|batch| (batch.batch.0, BatchState::NotBegun)).collect();
-        Self { grant, batches, reports: BTreeMap::new(), next_report: 1, first_done_at: None, done_bytes: 0 }
+        Self {
+            not_begun: grant.batches.iter().map(|batch| batch.batch.0).collect(),
+            grant,
+            running: RangeSet::new(),
+            done: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            next_report: 1,
+            first_done_at: None,
+            done_bytes: 0,
+        }
     }
 
-    pub(crate) fn first_not_begun(&self) -> Option<u32> {
-        self.batches.iter().find(|(_, state)| matches!(state, BatchState::NotBegun)).map(|(batch, _)| *batch)
+    /// What was granted for a batch.
+    pub(crate) fn granted(&self, batch: u32) -> Option<&GrantedBatch> {
+        let at = self.grant.batches.binary_search_by_key(&batch, |granted| granted.batch.0).ok()?;
+        self.grant.batches.get(at)
     }
 
-    pub(crate) fn not_begun(&self) -> RangeSet {
-        self.with_state(|state| matches!(state, BatchState::NotBegun))
-    }
-
-    pub(crate) fn running(&self) -> RangeSet {
-        self.with_state(|state| matches!(state, BatchState::Running))
-    }
-
-    pub(crate) fn done(&self) -> RangeSet {
-        self.with_state(|state| matches!(state, BatchState::Done(_)))
-    }
-
-    fn with_state(&self, wanted: impl Fn(&BatchState) -> bool) -> RangeSet {
-        self.batches.iter().filter(|(_, state)| wanted(state)).map(|(batch, _)| *batch).collect()
+    /// No batch is left that an answered report does not cover.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.not_begun.is_empty()
+            && self.running.is_empty()
+            && self.done.is_empty()
+            && self.reported.is_empty()
     }
 
     /// Nothing of it is left to run or to decide.
     pub(crate) fn is_decided(&self) -> bool {
-        self.batches.values().all(|state| matches!(state, BatchState::Done(_) | BatchState::Reported(_)))
+        self.not_begun.is_empty() && self.running.is_empty()
+    }
+
+    /// Every batch that no answered report covers.
+    pub(crate) fn batches(&self) -> RangeSet {
+        let mut all = self.not_in_a_report();
+        for batch in self.reported.keys() {
+            all.insert(*batch);
+        }
+        all
+    }
+
+    /// Batches that the leader may take away without a report of them being under way.
+    pub(crate) fn not_in_a_report(&self) -> RangeSet {
+        let mut batches = self.not_begun.clone();
+        batches.union_with(&self.running);
+        for batch in self.done.keys() {
+            batches.insert(*batch);
+        }
+        batches
     }
 
     /// What a Hello says of it.
     pub(crate) fn held(&self) -> HeldLease {
-        let granted = |batch: u32| self.grant.batches.iter().find(|granted| granted.batch.0 == batch);
-        let held = |(batch, state): (&u32, &BatchState)| {
-            let granted = granted(*batch)?;
-            Some(HeldBatch {
-                batch: BatchOrdinal(*batch),
-                attempt: granted.attempt,
-                round: granted.round,
-                progress: match state {
-                    BatchState::NotBegun => HeldProgress::NotBegun,
-                    BatchState::Running => HeldProgress::Running,
-                    BatchState::Done(_) | BatchState::Reported(_) => HeldProgress::Done,
-                },
-            })
-        };
         HeldLease {
             lease: self.grant.lease,
             map_run: self.grant.map_run.clone(),
             redrive: self.grant.redrive,
             shard: self.grant.shard.shard,
-            batches: self.batches.iter().filter_map(held).collect(),
+            batches: self.batches().iter().filter_map(|batch| self.held_batch(batch)).collect(),
         }
+    }
+
+    fn held_batch(&self, batch: u32) -> Option<HeldBatch> {
+        let granted = self.granted(batch)?;
+        let progress = if self.not_begun.contains(batch) {
+            HeldProgress::NotBegun
+        } else if self.running.contains(batch) {
+            HeldProgress::Running
+        } else {
+            HeldProgress::Done
+        };
+        Some(HeldBatch {
+            batch: BatchOrdinal(batch),
+            attempt: granted.attempt,
+            round: granted.round,
+            progress,
+        })
     }
 }

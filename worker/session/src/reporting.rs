@@ -4,24 +4,35 @@ use warifu_model::protocol::{BatchReport, Report, ReportVerdict, WorkerMessage};
 use warifu_model::{BatchOrdinal, LeaseId, RangeSet, ReportNumber, Timestamp};
 
 use crate::event::{FinishedBatch, SessionEffect, SessionEffects, StoredParts};
-use crate::lease::{BatchState, Lease, Unanswered};
+use crate::lease::{Lease, Unanswered};
 use crate::state::{BrokenSessionRule, SessionState};
 
 /// Batches of one report at most: a message stays small.
-const MAX_REPORT_BATCHES: usize = 2_048;
+const MAX_REPORT_BATCHES: u64 = 2_048;
 
 impl SessionState {
-    pub(crate) fn on_batch_finished(&mut self, now: Timestamp, finished: FinishedBatch) {
+    pub(crate) fn on_batch_finished(
+        &mut self,
+        now: Timestamp,
+        finished: FinishedBatch,
+        effects: &mut SessionEffects,
+    ) {
         let Some(lease) = self.leases.get_mut(&finished.lease) else { return };
-        let Some(state) = lease.batches.get_mut(&finished.batch.0) else { return };
-        if !matches!(state, BatchState::Running) {
+        if !lease.running.remove(finished.batch.0) {
             return;
         }
-        lease.done_bytes += finished.buffered_bytes;
-        self.unacknowledged_bytes += finished.buffered_bytes;
-        lease.first_done_at.get_or_insert(now);
-        *state = BatchState::Done(Box::new(finished));
         let map_run = lease.grant.map_run.clone();
+        if finished.item_count == 0 {
+            // Cancelled before its items were read: its handler was never called, so it goes back.
+            let batches = RangeSet::from_iter([finished.batch.0]);
+            effects.push(SessionEffect::DropBatches { lease: finished.lease, batches: batches.clone() });
+            self.say(WorkerMessage::Returned { lease: finished.lease, batches }, effects);
+        } else {
+            lease.done_bytes += finished.buffered_bytes;
+            self.unacknowledged_bytes += finished.buffered_bytes;
+            lease.first_done_at.get_or_insert(now);
+            lease.done.insert(finished.batch.0, Box::new(finished));
+        }
         self.stop_running(&map_run, 1);
     }
 
@@ -93,16 +104,15 @@ impl Lease {
     fn begin_report(&mut self) -> (ReportNumber, RangeSet) {
         let number = ReportNumber(self.next_report);
         self.next_report += 1;
-        let batches: RangeSet = self.done().iter().take(MAX_REPORT_BATCHES).collect();
-        for batch in batches.iter() {
-            if let Some(state) = self.batches.get_mut(&batch)
-                && let BatchState::Done(done) = state
-            {
-                self.done_bytes -= done.buffered_bytes;
-                *state = BatchState::Reported(done.clone());
-            }
+        let mut batches = RangeSet::new();
+        while batches.len() < MAX_REPORT_BATCHES
+            && let Some((batch, done)) = self.done.pop_first()
+        {
+            self.done_bytes -= done.buffered_bytes;
+            batches.insert(batch);
+            self.reported.insert(batch, done);
         }
-        if self.done().is_empty() {
+        if self.done.is_empty() {
             self.first_done_at = None;
         }
         self.reports.insert(number, Unanswered::Storing(batches.clone()));
@@ -110,10 +120,7 @@ impl Lease {
     }
 
     fn report(&self, number: ReportNumber, batches: &RangeSet, parts: StoredParts) -> Report {
-        let entry = |batch: u32| match self.batches.get(&batch) {
-            Some(BatchState::Reported(done)) => self.entry(done),
-            Some(BatchState::NotBegun | BatchState::Running | BatchState::Done(_)) | None => None,
-        };
+        let entry = |batch: u32| self.reported.get(&batch).and_then(|done| self.entry(done));
         Report {
             lease: self.grant.lease,
             number,
@@ -129,7 +136,7 @@ impl Lease {
     }
 
     fn entry(&self, done: &FinishedBatch) -> Option<BatchReport> {
-        let granted = self.grant.batches.iter().find(|granted| granted.batch == done.batch)?;
+        let granted = self.granted(done.batch.0)?;
         Some(BatchReport {
             batch: BatchOrdinal(done.batch.0),
             attempt: granted.attempt,
@@ -148,11 +155,9 @@ impl Lease {
     /// Batches of a refused report wait for a new one.
     fn take_back(&mut self, now: Timestamp, reported: &RangeSet) {
         for batch in reported.iter() {
-            if let Some(state) = self.batches.get_mut(&batch)
-                && let BatchState::Reported(done) = state
-            {
+            if let Some(done) = self.reported.remove(&batch) {
                 self.done_bytes += done.buffered_bytes;
-                *state = BatchState::Done(done.clone());
+                self.done.insert(batch, done);
                 self.first_done_at.get_or_insert(now);
             }
         }

@@ -12,7 +12,7 @@ use warifu_model::{
 use crate::connection::Connection;
 use crate::drain::Drain;
 use crate::event::{ConnectionId, SessionEffect, SessionEffects, SessionEvent};
-use crate::lease::{BatchState, Lease};
+use crate::lease::Lease;
 
 /// Who the worker is; the same for the life of its process.
 #[derive(Debug, Clone)]
@@ -150,7 +150,7 @@ impl SessionState {
             SessionEvent::Received(connection, message) => {
                 self.on_received(now, connection, message, effects)
             }
-            SessionEvent::BatchFinished(batch) => self.on_batch_finished(now, batch),
+            SessionEvent::BatchFinished(batch) => self.on_batch_finished(now, batch, effects),
             SessionEvent::PartsStored { lease, number, parts } => {
                 self.on_parts_stored(lease, number, parts, effects)
             }
@@ -251,10 +251,11 @@ impl SessionState {
     fn on_revoke(&mut self, id: LeaseId, from: u32, cancel: bool, effects: &mut SessionEffects) {
         let mut returned = RangeSet::new();
         if let Some(lease) = self.leases.get_mut(&id) {
-            returned = lease.not_begun().iter().filter(|batch| *batch >= from).collect();
-            lease.batches.retain(|batch, _| !returned.contains(*batch));
+            returned = lease.not_begun.clone();
+            returned.remove_range(0..from);
+            lease.not_begun.subtract(&returned);
             if cancel {
-                for batch in lease.running().iter() {
+                for batch in lease.running.iter() {
                     effects.push(SessionEffect::CancelBatch {
                         lease: id,
                         batch: warifu_model::BatchOrdinal(batch),
@@ -283,9 +284,10 @@ impl SessionState {
             let mut begun = RangeSet::new();
             while free > 0
                 && let Some(lease) = self.leases.get_mut(&id)
-                && let Some(batch) = lease.first_not_begun()
+                && let Some(batch) = lease.not_begun.first()
             {
-                lease.batches.insert(batch, BatchState::Running);
+                lease.not_begun.remove(batch);
+                lease.running.insert(batch);
                 *self.running.entry(map_run.clone()).or_default() += 1;
                 begun.insert(batch);
                 free -= 1;
@@ -319,7 +321,7 @@ impl SessionState {
         }
         for (map_run, held) in self.held.clone() {
             let leases = self.leases.values().filter(|lease| lease.grant.map_run == map_run);
-            let to_begin: u64 = leases.map(|lease| lease.not_begun().len()).sum();
+            let to_begin: u64 = leases.map(|lease| lease.not_begun.len()).sum();
             let running = self.running.get(&map_run).copied().unwrap_or(0);
             let wanted = u64::from(running) + to_begin;
             let kept = held.min(u32::try_from(wanted).unwrap_or(u32::MAX));
@@ -341,18 +343,19 @@ impl SessionState {
     /// Forgets batches of a lease, running ones too.
     pub(crate) fn drop_batches(&mut self, id: LeaseId, batches: &RangeSet, effects: &mut SessionEffects) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        let stopped = lease.running().intersection(batches).len();
+        let stopped = lease.running.intersection(batches).len();
+        lease.not_begun.subtract(batches);
+        lease.running.subtract(batches);
         for batch in batches.iter() {
-            match lease.batches.remove(&batch) {
-                Some(BatchState::Done(done)) => {
-                    lease.done_bytes -= done.buffered_bytes;
-                    self.unacknowledged_bytes -= done.buffered_bytes;
-                }
-                Some(BatchState::Reported(done)) => self.unacknowledged_bytes -= done.buffered_bytes,
-                Some(BatchState::NotBegun | BatchState::Running) | None => {}
+            if let Some(done) = lease.done.remove(&batch) {
+                lease.done_bytes -= done.buffered_bytes;
+                self.unacknowledged_bytes -= done.buffered_bytes;
+            }
+            if let Some(done) = lease.reported.remove(&batch) {
+                self.unacknowledged_bytes -= done.buffered_bytes;
             }
         }
-        if lease.done().is_empty() {
+        if lease.done.is_empty() {
             lease.first_done_at = None;
         }
         let map_run = lease.grant.map_run.clone();
@@ -383,8 +386,7 @@ impl SessionState {
 
     pub(crate) fn forget_everything(&mut self, effects: &mut SessionEffects) {
         for (id, lease) in std::mem::take(&mut self.leases) {
-            let batches = lease.batches.keys().copied().collect();
-            effects.push(SessionEffect::DropBatches { lease: id, batches });
+            effects.push(SessionEffect::DropBatches { lease: id, batches: lease.batches() });
             effects.push(SessionEffect::CloseLease(id));
         }
         self.held.clear();
@@ -394,7 +396,7 @@ impl SessionState {
 
     fn close_leases(&mut self, effects: &mut SessionEffects) {
         self.leases.retain(|id, lease| {
-            let over = lease.batches.is_empty() && lease.reports.is_empty();
+            let over = lease.is_empty() && lease.reports.is_empty();
             if over {
                 effects.push(SessionEffect::CloseLease(*id));
             }

@@ -87,6 +87,7 @@ async fn an_appended_and_a_shortened_file_are_changes() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a file's time of change is wall time")]
 async fn a_file_rewritten_in_place_is_a_change() {
     let fixture = Fixture::new().await;
     fs::write(fixture.path(), vec![b'x'; 1_000]).expect("rewritten");
