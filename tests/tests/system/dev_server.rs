@@ -137,15 +137,17 @@ fn a_run_in_progress_is_updated_stopped_redriven_and_deleted() {
     assert_eq!(stopped["state"], "ABORTED");
     let cause = stopped["error"]["cause"].as_str().unwrap_or_default();
     assert!(is_refused || cause.contains("seen enough"), "{cause}");
-    assert_eq!(stopped["itemCounts"]["aborted"], 40);
-    assert_eq!(stopped["itemCounts"]["pending"], 60);
+    // A slot that was free before its worker was told may have begun one more.
+    let counted = |state: &str| stopped["itemCounts"][state].as_u64().unwrap();
+    assert!(counted("aborted") >= 40, "{stopped}");
+    assert_eq!(counted("aborted") + counted("pending"), 100);
     dev.run(["stop", "a"]).expect(2).says(&["ABORTED"]);
     dev.run(["update", "a", "--max-concurrency", "1"]).expect(2);
     dev.write("released", "");
     dev.run(["redrive", "a", "--watch"]).expect(0);
     dev.run(["redrive", "a"]).expect(2);
     dev.run(["delete", "a"]).expect(0);
-    dev.run(["get", "a"]).expect(2).says(&["does not exist", "warifu list"]);
+    dev.run(["get", "a"]).expect(2).says(&["no map run a", "warifu list"]);
     let file = dev.write("job.yaml", NOOP_JOB);
     dev.run(["submit", "-f", text(&file), "--id", "a"]).expect(2);
     assert!(!dev.s3().list("output", "r/a/").is_empty(), "results stay");
