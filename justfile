@@ -31,7 +31,7 @@ bench megabytes="256":
 
 # Every string of seven and eight letters through the scan
 exhaustive:
-    cargo test -p warifu-dataset --test exhaustive -- --ignored
+    cargo test -p warifu-dataset --test exhaustive
 
 # The scan on arbitrary bytes; needs a nightly compiler and cargo-fuzz
 fuzz seconds="600":

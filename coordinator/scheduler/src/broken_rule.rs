@@ -7,8 +7,6 @@ pub enum BrokenRule {
     AnswerBeforeDurable,
     /// A report counted before is counted again if it comes again (S2).
     CountRepeats,
-    /// A batch whose report is in a commit is requeued by Hello or expiry (S3).
-    RequeueCommitting,
     /// Slots are free at the sending of Revoke (S4).
     FreeSlotsAtRevoke,
     /// The end of a stream is taken for the end of the worker (P11).

@@ -21,6 +21,7 @@ mod manifest;
 mod map_run;
 mod placement;
 mod random;
+mod rebalance;
 pub mod record;
 mod redrive;
 mod report;

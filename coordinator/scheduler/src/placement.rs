@@ -11,7 +11,6 @@ use crate::lease::Lease;
 use crate::map_run::MapRun;
 use crate::scheduler::Scheduler;
 use crate::shard::Shard;
-use crate::timers::Timer;
 use crate::worker::{Roster, Worker};
 use crate::{BrokenRule, Config, Effects};
 
@@ -25,8 +24,6 @@ const ALONE_AFTER_DEATHS: u32 = 3;
 const FIRST_SPAN_PER_SLOT: u32 = 4;
 /// A fair part of what remains: so many leases for each worker.
 const FAIR_PARTS: u32 = 2;
-/// What a lease holds must have been running this long before some of it is taken away.
-const MIN_AGE_TO_REVOKE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Batches of one shard that go into one lease.
 struct Span {
@@ -58,7 +55,7 @@ impl Scheduler {
         }
     }
 
-    fn may_grant(&self, map_run: &MapRun) -> bool {
+    pub(crate) fn may_grant(&self, map_run: &MapRun) -> bool {
         let suspended = map_run.grants_suspended && !self.breaks(BrokenRule::GrantWhileStopping);
         map_run.is_running() && !suspended && map_run.staged.stop.is_none()
     }
@@ -89,7 +86,7 @@ impl Scheduler {
     }
 
     /// Workers that may take the run's batches and have a free slot, the least loaded first.
-    fn candidates(&self, map_run: &MapRun) -> Vec<Incarnation> {
+    pub(crate) fn candidates(&self, map_run: &MapRun) -> Vec<Incarnation> {
         let free = |worker: &&Worker| self.may_take(worker, map_run) && worker.free_slots() > 0;
         let mut candidates: Vec<_> = self.workers.values().filter(free).collect();
         let load = |worker: &&Worker| (worker.held_for(&map_run.id), worker.held_slots(), worker.incarnation);
@@ -267,70 +264,6 @@ impl Scheduler {
             map_run.held_slots += slots;
         }
         effects.send(stream, CoordinatorMessage::Slots { map_run: id.clone(), slots });
-    }
-
-    /// Idle slots elsewhere could run what a holder has not begun: half of the longest tail is asked back.
-    /// A holder without any slot, or of a run over its limit, is asked for all that it has not begun.
-    fn rebalance(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
-        self.revoke_where_slots_are_missing(id, effects);
-        let map_run = &self.map_runs[id];
-        if !map_run.open_shards.is_empty() || !self.may_grant(map_run) || map_run.room() == 0 {
-            return;
-        }
-        let idle = self.candidates(map_run);
-        if idle.is_empty() {
-            return;
-        }
-        let tails = self.leases.values().filter(|lease| lease.map_run == *id && lease.revoked_from.is_none());
-        let longest = tails.map(|lease| (lease.not_begun_count(), lease.id)).max();
-        let Some((tail, lease)) = longest.filter(|(tail, _)| *tail >= 2) else { return };
-        let holder = self.leases[&lease].holder;
-        if idle == [holder] {
-            return; // it may begin them itself: `top_up` gives it slots
-        }
-        let age = now.at.since(self.leases[&lease].since);
-        if age < MIN_AGE_TO_REVOKE {
-            return self.timers.set_earlier(Timer::Rebalance, now.at + (MIN_AGE_TO_REVOKE - age));
-        }
-        let from = self.leases[&lease].nth_not_begun(tail - tail / 2);
-        if let Some(from) = from {
-            self.revoke_from(lease, from, effects);
-        }
-    }
-
-    fn revoke_where_slots_are_missing(&mut self, id: &MapRunId, effects: &mut Effects) {
-        let map_run = &self.map_runs[id];
-        let over = map_run.held_slots > map_run.max_concurrency();
-        let missing = |lease: &&Lease| {
-            let holds_none = self.workers.get(&lease.holder).is_some_and(|worker| worker.held_for(id) == 0);
-            lease.map_run == *id
-                && lease.revoked_from.is_none()
-                && (holds_none || over)
-                && lease.not_begun_count() > 0
-        };
-        let leases: Vec<(LeaseId, u32)> = self
-            .leases
-            .values()
-            .filter(missing)
-            .filter_map(|lease| lease.nth_not_begun(0).map(|first| (lease.id, first)))
-            .collect();
-        for (lease, from) in leases {
-            self.revoke_from(lease, from, effects);
-        }
-    }
-
-    fn revoke_from(&mut self, id: LeaseId, from: u32, effects: &mut Effects) {
-        let frees_slots = self.breaks(BrokenRule::FreeSlotsAtRevoke);
-        let Some(lease) = self.leases.get_mut(&id) else { return };
-        let Some(worker) = self.workers.get_mut(&lease.holder) else { return };
-        let Some(stream) = worker.stream else { return };
-        lease.revoked_from = Some(from);
-        effects
-            .send(stream, CoordinatorMessage::Revoke { lease: id, from: BatchOrdinal(from), cancel: false });
-        if frees_slots && let Some(map_run) = self.map_runs.get_mut(&lease.map_run) {
-            map_run.held_slots -= worker.held_for(&map_run.id);
-            worker.set_held(&map_run.id, 0);
-        }
     }
 }
 

@@ -140,7 +140,7 @@ impl Scheduler {
                 lease.revoked_from = None;
             }
             kept.push((id, remaining.intersection(&claimed)));
-            self.give_back(now, id, &missing, false);
+            self.give_back(now, id, &missing);
         }
         self.take_held(hello, |_, _| {});
         let session = self.next_session_id();
@@ -347,12 +347,7 @@ impl Scheduler {
         }
         for id in worker.leases {
             let remaining = self.leases.get(&id).map(|lease| lease.remaining.keys().copied().collect());
-            self.give_back(
-                now,
-                id,
-                &remaining.unwrap_or_default(),
-                self.breaks(BrokenRule::RequeueCommitting),
-            );
+            self.give_back(now, id, &remaining.unwrap_or_default());
         }
         for (id, slots) in &worker.held {
             if let Some(map_run) = self.map_runs.get_mut(id) {
@@ -363,12 +358,12 @@ impl Scheduler {
     }
 
     /// Batches of a lease are pending again, but for those that are being counted.
-    pub(crate) fn give_back(&mut self, now: Now, id: LeaseId, batches: &RangeSet, also_committing: bool) {
+    pub(crate) fn give_back(&mut self, now: Now, id: LeaseId, batches: &RangeSet) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let Some(map_run) = self.map_runs.get_mut(&lease.map_run) else { return };
         let Some(shard) = map_run.shards.get_mut(&lease.shard.0) else { return };
         for batch in batches.iter() {
-            let counting = shard.committing.contains(batch) && !also_committing;
+            let counting = shard.committing.contains(batch);
             if counting || lease.remaining.remove(&batch).is_none() {
                 continue;
             }
@@ -425,7 +420,7 @@ impl Scheduler {
         if let Some(lease) = self.leases.get_mut(&lease).filter(|lease| lease.holder == holder) {
             lease.revoked_from = None;
             let id = lease.id;
-            self.give_back(now, id, batches, false);
+            self.give_back(now, id, batches);
         }
     }
 

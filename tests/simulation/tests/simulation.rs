@@ -95,7 +95,6 @@ fn notices(break_it: impl Fn(&mut Plan) + Sync) -> Option<(u64, String)> {
 const COORDINATOR_RULES: &[BrokenRule] = &[
     BrokenRule::AnswerBeforeDurable,
     BrokenRule::CountRepeats,
-    BrokenRule::RequeueCommitting,
     BrokenRule::FreeSlotsAtRevoke,
     BrokenRule::StreamEndIsDeath,
     BrokenRule::NoAdoptionWindow,
