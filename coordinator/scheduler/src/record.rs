@@ -250,6 +250,8 @@ pub struct Snapshot {
     pub used_ids: Vec<MapRunId>,
     /// Workers that may hold leases or slots.
     pub roster: Vec<(WorkerId, RosterRecord)>,
+    /// The last leader handed the lead over: it has certainly stopped deciding.
+    pub handed_over: bool,
 }
 
 /// One stored run.

@@ -1,6 +1,6 @@
 //! The adoption window after a take-over: workers that are not heard yet may still run what the last leader gave them.
 //!
-//! Nothing is granted before the last leader has certainly stopped deciding, and until the window ends the
+//! Nothing is granted before the last leader has certainly stopped deciding (at once if it handed the lead over), and until the window ends the
 //! slots that it may have given count as occupied. The window ends early once every process of the roster
 //! has said Hello or Goodbye.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use warifu_model::{Incarnation, Now, Timestamp, WorkerId};
 
-use crate::record::{RosterRecord, Snapshot, StoredMapRun};
+use crate::record::{Snapshot, StoredMapRun};
 use crate::scheduler::Scheduler;
 use crate::timers::Timer;
 use crate::{BrokenRule, Config, Effects};
@@ -37,14 +37,14 @@ impl Scheduler {
         let mut scheduler = Self::empty(config, term, now, seed);
         let opens_window =
             scheduler.config.step_down_after.is_some() && !scheduler.breaks(BrokenRule::NoAdoptionWindow);
-        let roster: Vec<(WorkerId, RosterRecord)> = snapshot.roster;
+        let (roster, handed_over) = (snapshot.roster, snapshot.handed_over);
         scheduler.roster = roster.iter().map(|(id, record)| (record.incarnation, id.clone())).collect();
         scheduler.used_ids = snapshot.used_ids.into_iter().collect();
         for stored in snapshot.map_runs {
             scheduler.restore(now, stored, opens_window);
         }
         if opens_window {
-            scheduler.open_window(now);
+            scheduler.open_window(now, handed_over);
         } else {
             for (incarnation, worker) in scheduler.roster.clone() {
                 scheduler.leave_roster(now, incarnation, worker);
@@ -89,7 +89,7 @@ impl Scheduler {
         self.timers.set(Timer::RunTimeout(map_run.id.clone()), now.at + timeout.saturating_sub(elapsed));
     }
 
-    fn open_window(&mut self, now: Now) {
+    fn open_window(&mut self, now: Now, handed_over: bool) {
         let orphans = self
             .map_runs
             .values()
@@ -98,7 +98,8 @@ impl Scheduler {
             return self.nobody_is_unknown(now);
         }
         let step_down = self.config.step_down_after.unwrap_or_default();
-        let grants_from = now.at + self.with_drift(step_down);
+        let stops_deciding = if handed_over { std::time::Duration::ZERO } else { self.with_drift(step_down) };
+        let grants_from = now.at + stops_deciding;
         let ends_at = grants_from + self.with_drift(self.config.session_ttl) + self.config.expiry_margin;
         self.window = Some(Window { grants_from, waiting: self.roster.clone(), closing: false });
         self.timers.set(Timer::WindowGrants, grants_from);

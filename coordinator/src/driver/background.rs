@@ -129,7 +129,7 @@ mod tests {
 
     async fn outcome_with(injected: InjectedOutcome) -> CommitOutcome {
         let store = Arc::new(MemoryStore::new());
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         store.inject([injected]);
         let transaction = Commit { id: CommitId(1), term, records: Vec::new() };
         let finished = commit(store, Arc::default(), transaction, 0).await;
@@ -155,8 +155,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_read_back_stays_unknown() {
         let store = MemoryStore::new();
-        let (old, _) = store.lead().await.unwrap();
-        assert_ne!(store.lead().await.unwrap().0, LeaderTerm(1));
+        let (old, _) = store.lead().await.unwrap().taken().unwrap();
+        assert_ne!(store.lead().await.unwrap().taken().unwrap().0, LeaderTerm(1));
         let transaction = Commit { id: CommitId(1), term: old, records: Vec::new() };
         assert_eq!(read_back(&store, &transaction).await, CommitOutcome::Unknown);
     }

@@ -99,7 +99,13 @@ impl Driver {
         let mut delay = LEAD_RETRY.0;
         while !self.shutdown.is_cancelled() {
             match self.store.lead().await {
-                Ok((term, snapshot)) => return Some((term, snapshot)),
+                Ok(Lead::Taken(term, snapshot)) => return Some((term, *snapshot)),
+                Ok(Lead::Follow(leader)) => {
+                    self.follow(leader);
+                    self.refuse_until(FOLLOW_INTERVAL).await;
+                    delay = LEAD_RETRY.0;
+                    continue;
+                }
                 Err(error) => {
                     let error = Chain(&error).to_string();
                     tracing::error!(error, retry_in = ?delay, "cannot take the lead");

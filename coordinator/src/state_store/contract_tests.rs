@@ -98,7 +98,7 @@ fn create(id: &str) -> Vec<Record> {
 #[tokio::test]
 async fn an_empty_store_gives_term_one_and_nothing_else() {
     for subject in subjects().await {
-        let (term, snapshot) = subject.store().lead().await.unwrap();
+        let (term, snapshot) = subject.store().lead().await.unwrap().taken().unwrap();
         assert_eq!(term, LeaderTerm(1));
         assert!(snapshot.map_runs.is_empty() && snapshot.used_ids.is_empty() && snapshot.roster.is_empty());
     }
@@ -107,7 +107,7 @@ async fn an_empty_store_gives_term_one_and_nothing_else() {
 #[tokio::test]
 async fn what_was_committed_is_there_after_a_crash() {
     for mut subject in subjects().await {
-        let (term, _) = subject.store().lead().await.unwrap();
+        let (term, _) = subject.store().lead().await.unwrap().taken().unwrap();
         let worker = WorkerId::new("w").unwrap();
         let mut records = create("a");
         records.push(Record::PutPlan(run("a"), Box::new(samples::plan())));
@@ -120,7 +120,7 @@ async fn what_was_committed_is_there_after_a_crash() {
         subject.store().commit(&commit(term, 1, records)).await.unwrap();
         subject.reopen().await;
 
-        let (next_term, snapshot) = subject.store().lead().await.unwrap();
+        let (next_term, snapshot) = subject.store().lead().await.unwrap().taken().unwrap();
         assert_eq!(next_term, LeaderTerm(2));
         assert_eq!(snapshot.roster, vec![(worker, samples::roster())]);
         let [stored] = &snapshot.map_runs[..] else { panic!("one run") };
@@ -139,7 +139,7 @@ async fn what_was_committed_is_there_after_a_crash() {
 async fn shards_of_a_terminal_run_are_read_only_when_asked_for() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         let status = StatusRecord { state: MapRunState::Failed, ..samples::status() };
         let records = vec![
             Record::PutSpec(run("a"), Box::new(samples::spec("a"))),
@@ -156,8 +156,8 @@ async fn shards_of_a_terminal_run_are_read_only_when_asked_for() {
 async fn a_deposed_term_writes_nothing() {
     for subject in subjects().await {
         let store = subject.store();
-        let (old, _) = store.lead().await.unwrap();
-        let (new, _) = store.lead().await.unwrap();
+        let (old, _) = store.lead().await.unwrap().taken().unwrap();
+        let (new, _) = store.lead().await.unwrap().taken().unwrap();
         let refused = store.commit(&commit(old, 1, create("a"))).await;
         assert!(matches!(refused, Err(CommitError::Deposed { term }) if term == old), "{refused:?}");
         assert_eq!(store.spec(&run("a")).await.unwrap(), None);
@@ -170,7 +170,7 @@ async fn a_deposed_term_writes_nothing() {
 async fn a_refused_transaction_wrote_nothing_and_can_be_sent_again() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         subject.inject(InjectedOutcome::Refused);
         let refused = store.commit(&commit(term, 1, create("a"))).await;
         assert!(matches!(refused, Err(CommitError::Refused { .. })), "{refused:?}");
@@ -185,7 +185,7 @@ async fn a_refused_transaction_wrote_nothing_and_can_be_sent_again() {
 async fn an_unknown_outcome_can_be_read_back() {
     for mut subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         store.commit(&commit(term, 1, create("a"))).await.unwrap();
         for (id, name, outcome, written) in [
             (2, "b", InjectedOutcome::UnknownWritten, true),
@@ -199,7 +199,7 @@ async fn an_unknown_outcome_can_be_read_back() {
         }
         drop(store);
         subject.reopen().await;
-        let (_, snapshot) = subject.store().lead().await.unwrap();
+        let (_, snapshot) = subject.store().lead().await.unwrap().taken().unwrap();
         let ids: Vec<_> = snapshot.map_runs.iter().map(|run| run.id.as_str()).collect();
         assert_eq!(ids, ["a", "b"]);
     }
@@ -209,7 +209,7 @@ async fn an_unknown_outcome_can_be_read_back() {
 async fn a_transaction_is_written_whole_or_not_at_all() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         let records: Vec<Record> = (0..50)
             .map(|n| Record::PutShard(run("a"), ShardNumber(n), Box::new(samples::shard(n))))
             .collect();
@@ -225,7 +225,7 @@ async fn a_transaction_is_written_whole_or_not_at_all() {
 async fn more_records_than_a_page_holds_are_all_read() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         let count = PAGE_RECORDS as u32 * 2;
         for first in (0..count).step_by(64) {
             let records = (first..first + 64)
@@ -242,7 +242,7 @@ async fn more_records_than_a_page_holds_are_all_read() {
 async fn failures_are_read_from_any_place_across_records() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         let put = |first: u64, end: u64| Record::PutFailures {
             map_run: run("a"),
             first,
@@ -271,11 +271,11 @@ async fn failures_are_read_from_any_place_across_records() {
 async fn of_a_deleted_run_only_the_id_is_left() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         store.commit(&commit(term, 1, [create("a"), create("a-b")].concat())).await.unwrap();
         let shard = Record::PutShard(run("a"), ShardNumber(0), Box::new(samples::shard(0)));
         store.commit(&commit(term, 2, vec![shard, Record::RemoveMapRun(run("a"))])).await.unwrap();
-        let (_, snapshot) = store.lead().await.unwrap();
+        let (_, snapshot) = store.lead().await.unwrap().taken().unwrap();
         assert_eq!(snapshot.used_ids, [run("a")]);
         assert_eq!(snapshot.map_runs.len(), 1);
         assert!(store.load_shards(&run("a")).await.unwrap().is_empty());
@@ -286,13 +286,13 @@ async fn of_a_deleted_run_only_the_id_is_left() {
 async fn a_roster_entry_can_be_replaced_and_removed() {
     for subject in subjects().await {
         let store = subject.store();
-        let (term, _) = store.lead().await.unwrap();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
         let worker = WorkerId::new("w").unwrap();
         let entry = samples::roster();
         let put = Record::PutRoster(worker.clone(), entry);
         store.commit(&commit(term, 1, vec![put.clone(), put])).await.unwrap();
         store.commit(&commit(term, 2, vec![Record::RemoveRoster(worker, entry.incarnation)])).await.unwrap();
-        assert!(store.lead().await.unwrap().1.roster.is_empty());
+        assert!(store.lead().await.unwrap().taken().unwrap().1.roster.is_empty());
         assert!(store.size_bytes().await.unwrap() < 1 << 20);
     }
 }
@@ -312,7 +312,7 @@ async fn a_second_process_is_kept_out_of_the_data_directory() {
 async fn a_commit_that_its_caller_no_longer_awaits_is_finished() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(directory.path()).await.unwrap());
-    let (term, _) = store.lead().await.unwrap();
+    let (term, _) = store.lead().await.unwrap().taken().unwrap();
     let abandoned = tokio::spawn({
         let store = store.clone();
         async move { store.commit(&commit(term, 1, create("a"))).await }

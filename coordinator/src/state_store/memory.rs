@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use warifu_model::LeaderTerm;
 use warifu_scheduler::CommitId;
 
-use super::{CommitError, KeyRange, Row, StateStore, StoreError, Write};
+use super::{Campaign, CommitError, KeyRange, Member, Row, StateStore, StoreError, Write};
 
 /// What shall become of the next transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct State {
     term: u64,
+    resigned: bool,
     commit: Option<CommitId>,
     rows: BTreeMap<String, Vec<u8>>,
     injected: VecDeque<InjectedOutcome>,
@@ -81,11 +82,22 @@ fn injected_error() -> StoreError {
 
 #[async_trait]
 impl StateStore for MemoryStore {
-    async fn begin_term(&self) -> Result<LeaderTerm, StoreError> {
+    async fn campaign(&self) -> Result<Campaign, StoreError> {
         let mut state = self.state();
         state.term += 1;
         state.commit = None;
-        Ok(LeaderTerm(state.term))
+        let handed_over = std::mem::take(&mut state.resigned);
+        Ok(Campaign::Won { term: LeaderTerm(state.term), handed_over })
+    }
+
+    async fn resign(&self, term: LeaderTerm) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.resigned = state.term == term.0;
+        Ok(())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn write(&self, term: LeaderTerm, commit: CommitId, writes: Vec<Write>) -> Result<(), CommitError> {

@@ -93,16 +93,76 @@ pub enum CommitError {
     },
 }
 
+/// How standing for the lead ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Campaign {
+    /// This process leads from now on: no older term can write any more.
+    Won {
+        /// The new term.
+        term: LeaderTerm,
+        /// The term before it ended by [`StateStore::resign`]: its leader has certainly stopped deciding.
+        handed_over: bool,
+    },
+    /// Another process leads.
+    Lost(Leader),
+}
+
+/// A process that leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Its term.
+    pub term: LeaderTerm,
+    /// How others reach it.
+    pub endpoint: String,
+}
+
+/// A process that may lead.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// How others reach it.
+    pub endpoint: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// How taking the lead ended.
+#[derive(Debug)]
+pub enum Lead {
+    /// This process leads, and goes on from here.
+    Taken(LeaderTerm, Box<Snapshot>),
+    /// Another process leads.
+    Follow(Leader),
+}
+
+impl Lead {
+    /// The term and its beginning, if this process leads.
+    pub fn taken(self) -> Option<(LeaderTerm, Snapshot)> {
+        match self {
+            Lead::Taken(term, snapshot) => Some((term, *snapshot)),
+            Lead::Follow(_) => None,
+        }
+    }
+}
+
 /// A key and its value.
 pub type Row = (String, Vec<u8>);
 
 /// Keeps records under guarded transactions.
 ///
-/// An implementation provides the five methods on keys and values; those on records come with the trait.
+/// An implementation provides the methods on leadership, keys and values; those on records come with the trait.
 #[async_trait]
 pub trait StateStore: Send + Sync + 'static {
-    /// Begins the next term in a write that is guarded by the current one. From then on no older term can write.
-    async fn begin_term(&self) -> Result<LeaderTerm, StoreError>;
+    /// Stands for the lead once, without waiting for another leader to go. If it wins, a next term has begun in a guarded
+    /// write, and no older one can write any more. Where this process led already, its old term is over, too.
+    async fn campaign(&self) -> Result<Campaign, StoreError>;
+
+    /// Ends `term` and says that its leader has stopped deciding, so that the next one need not wait for that.
+    ///
+    /// Nothing is lost if it fails: the next leader waits then.
+    async fn resign(&self, term: LeaderTerm) -> Result<(), StoreError>;
+
+    /// Processes that may lead, this one among them; empty if there is none but this.
+    async fn members(&self) -> Result<Vec<Member>, StoreError>;
 
     /// Does all of `writes` in order, and notes `commit`, if and only if `term` leads.
     async fn write(&self, term: LeaderTerm, commit: CommitId, writes: Vec<Write>) -> Result<(), CommitError>;
@@ -127,9 +187,12 @@ pub trait StateStore: Send + Sync + 'static {
     /// Takes the lead, and reads everything that the scheduler goes on from.
     ///
     /// No other term can write any more, and the caller does not before it has the answer: what is read is of one moment.
-    async fn lead(&self) -> Result<(LeaderTerm, Snapshot), StoreError> {
-        let term = self.begin_term().await?;
-        let mut snapshot = Snapshot::default();
+    async fn lead(&self) -> Result<Lead, StoreError> {
+        let (term, handed_over) = match self.campaign().await? {
+            Campaign::Won { term, handed_over } => (term, handed_over),
+            Campaign::Lost(leader) => return Ok(Lead::Follow(leader)),
+        };
+        let mut snapshot = Snapshot { handed_over, ..Snapshot::default() };
         for (key, _) in scan_all(self, keys::used_ids()).await? {
             let id = keys::id_of(&key).ok_or_else(|| misplaced(&key, "id"))?;
             match self.map_run(&id).await? {
@@ -142,7 +205,7 @@ pub trait StateStore: Send + Sync + 'static {
             snapshot.roster.push((worker, codec::decode::<RosterRecord>(&key, &value)?));
         }
         snapshot.map_runs.sort_by_key(|map_run| map_run.spec.sequence);
-        Ok((term, snapshot))
+        Ok(Lead::Taken(term, Box::new(snapshot)))
     }
 
     /// One guarded transaction of the scheduler.
