@@ -10,7 +10,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::DriverHandle;
+use crate::driver::{DriverHandle, Leadership};
 use crate::metrics::Metrics;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -42,10 +42,11 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(context): State<Context>) -> impl IntoResponse {
-    let leading = *context.driver.leading().borrow();
-    match leading {
-        Some(term) => (StatusCode::OK, format!("leading in term {term}\n")),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "not leading\n".to_owned()),
+    let leadership = context.driver.leading().borrow().clone();
+    match leadership {
+        Leadership::Here(term) => (StatusCode::OK, format!("leading in term {term}\n")),
+        Leadership::Elsewhere(leader) => (StatusCode::OK, format!("following {}\n", leader.endpoint)),
+        Leadership::Nobody { .. } => (StatusCode::SERVICE_UNAVAILABLE, "nobody leads\n".to_owned()),
     }
 }
 

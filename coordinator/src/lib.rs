@@ -14,6 +14,7 @@
 mod api;
 mod clock;
 mod driver;
+mod forward;
 mod http;
 mod manifest;
 mod metrics;

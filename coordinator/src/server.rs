@@ -15,6 +15,7 @@ use warifu_common::wire::FILE_DESCRIPTOR_SET;
 
 use crate::api::{Context, Fleet, MapRuns};
 use crate::driver::{Driver, DriverHandle};
+use crate::forward::Forward;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
@@ -203,6 +204,7 @@ fn serve_grpc(
     let sessions = Sessions::new(context.driver.clone(), stop.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     let router = transport::server()
+        .layer(Forward::new(context.driver.clone(), stop.clone()))
         .add_service(transport::map_run_service(MapRuns { context: context.clone() }))
         .add_service(transport::fleet_service(Fleet { context: context.clone() }))
         .add_service(transport::worker_service(sessions))
@@ -224,7 +226,7 @@ fn serve_grpc(
     })
 }
 
-/// Says `SERVING` while this process leads.
+/// Says `SERVING` while this process leads, or knows who does.
 async fn report_health(
     driver: DriverHandle,
     health: tonic_health::server::HealthReporter,
@@ -232,9 +234,9 @@ async fn report_health(
 ) {
     let mut leading = driver.leading();
     loop {
-        let status = match *leading.borrow_and_update() {
-            Some(_) => tonic_health::ServingStatus::Serving,
-            None => tonic_health::ServingStatus::NotServing,
+        let status = match leading.borrow_and_update().is_settled() {
+            true => tonic_health::ServingStatus::Serving,
+            false => tonic_health::ServingStatus::NotServing,
         };
         for service in ["", "warifu.v1.MapRunService", "warifu.v1.FleetService", "warifu.v1.WorkerService"] {
             health.set_service_status(service, status).await;

@@ -9,7 +9,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,14 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 use warifu_common::timing::HANDSHAKE_TIMEOUT;
-use warifu_common::wire::lease_stream::InvalidMessage;
+use warifu_common::wire::lease_stream::{InvalidMessage, not_leader};
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::worker_service_server::WorkerService;
 use warifu_model::protocol::{CoordinatorMessage, WorkerMessage};
 use warifu_scheduler::StreamId;
 
 use crate::api::ApiError;
-use crate::driver::{DriverHandle, StreamOutlet};
+use crate::driver::{DriverHandle, Leadership, StreamOutlet};
+use crate::state_store::Leader;
 
 /// Messages that may wait for a worker to read. A grant is the largest, far below 64 KiB.
 const QUEUED_MESSAGES: usize = 256;
@@ -59,6 +60,9 @@ impl WorkerService for Sessions {
         &self,
         request: Request<Streaming<v1::ConnectRequest>>,
     ) -> Result<Response<Messages>, Status> {
+        if let Leadership::Elsewhere(leader) = &*self.driver.leading().borrow() {
+            return Ok(Response::new(way_to(leader)));
+        }
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
             return Err(too_many_streams().into());
         };
@@ -156,6 +160,11 @@ impl Session {
             }
         }
     }
+}
+
+/// A stream that says where the leader is, and ends.
+fn way_to(leader: &Leader) -> Messages {
+    Box::pin(stream::iter([Ok(not_leader(Some(leader)))]))
 }
 
 fn not_hello() -> ApiError {

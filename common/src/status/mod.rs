@@ -93,6 +93,14 @@ pub enum ApiError {
     /// This process does not lead, and knows no leader yet.
     #[error("this coordinator does not lead, and no leader is known yet")]
     NotLeader,
+    /// This process does not lead, and cannot pass the call on.
+    #[error("this coordinator does not lead, and the leader {endpoint} cannot be reached")]
+    LeaderUnreachable {
+        /// Where the leader should be.
+        endpoint: String,
+        /// Why it cannot be reached.
+        source: BoxError,
+    },
     /// The process starts or stops.
     #[error("the coordinator is {doing}")]
     NotReady {

@@ -91,6 +91,9 @@ fn map(error: &ApiError) -> Mapped {
         E::SourceNotReadable { .. } => mapped(Code::FailedPrecondition, Reason::SourceNotReadable),
         E::Destination(error) => map_destination(error),
         E::NotLeader => mapped(Code::Unavailable, Reason::NotLeader).retry_after(SOON),
+        E::LeaderUnreachable { endpoint, .. } => {
+            mapped(Code::Unavailable, Reason::NotLeader).with("leader", endpoint).retry_after(SOON)
+        }
         E::NotReady { .. } => mapped(Code::Unavailable, Reason::NotReady).retry_after(SOON),
         E::StoreUnavailable(_) => mapped(Code::Unavailable, Reason::StoreUnavailable).retry_after(LATER),
         E::Overloaded { retry_after, .. } => {

@@ -7,6 +7,7 @@ use warifu_common::wire::v1::fleet_service_server::FleetService;
 use warifu_scheduler::{Event, Reply, RequestId};
 
 use super::{ApiError, Context, list, worker_id, wrong_reply};
+use crate::state_store::Member;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -51,17 +52,25 @@ impl Context {
             Ok(size_bytes) => (size_bytes, String::new()),
             Err(error) => (0, Chain(&error).to_string()),
         };
-        let member = v1::ClusterMember {
+        let leader = v1::ClusterMember {
             endpoint: self.advertise.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        let mut members: Vec<_> = self.store.members().await?.into_iter().map(cluster_member).collect();
+        if !members.contains(&leader) {
+            members.push(leader.clone());
+        }
         Ok(v1::Cluster {
-            leader: Some(member.clone()),
-            members: vec![member],
+            leader: Some(leader),
+            members,
             store: Some(v1::StateStore { r#type: self.store.kind().to_owned(), size_bytes, problem }),
             ..v1::Cluster::from(&view)
         })
     }
+}
+
+fn cluster_member(member: Member) -> v1::ClusterMember {
+    v1::ClusterMember { endpoint: member.endpoint, version: member.version }
 }
 
 #[tonic::async_trait]

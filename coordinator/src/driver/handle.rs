@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use warifu_model::protocol::WorkerMessage;
-use warifu_model::{LeaderTerm, MapRunId, MapRunView};
+use warifu_model::{MapRunId, MapRunView};
 use warifu_scheduler::{Event, Rejection, Reply, RequestId, Scheduler, StreamId};
 
-use super::{Numbers, StreamOutlet};
+use super::{Leadership, Numbers, StreamOutlet};
 
 /// Why a request has no answer from the scheduler, or which one it has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,7 @@ impl StreamEvent {
 pub(crate) struct DriverHandle {
     requests: mpsc::Sender<Request>,
     stream_events: mpsc::Sender<StreamEvent>,
-    leading: watch::Receiver<Option<LeaderTerm>>,
+    leading: watch::Receiver<Leadership>,
     stream_numbers: Arc<Numbers>,
 }
 
@@ -84,7 +84,7 @@ impl DriverHandle {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         stream_events: mpsc::Sender<StreamEvent>,
-        leading: watch::Receiver<Option<LeaderTerm>>,
+        leading: watch::Receiver<Leadership>,
     ) -> Self {
         Self { requests, stream_events, leading, stream_numbers: Arc::default() }
     }
@@ -137,8 +137,8 @@ impl DriverHandle {
         let _ = self.stream_events.send(StreamEvent::Closed { stream }).await;
     }
 
-    /// The term that leads, if there is one.
-    pub(crate) fn leading(&self) -> watch::Receiver<Option<LeaderTerm>> {
+    /// Who leads.
+    pub(crate) fn leading(&self) -> watch::Receiver<Leadership> {
         self.leading.clone()
     }
 

@@ -20,16 +20,18 @@ use warifu_model::LeaderTerm;
 use warifu_scheduler::record::Snapshot;
 
 use crate::metrics::Metrics;
-use crate::state_store::StateStore;
+use crate::state_store::{Lead, Leader, StateStore};
 
 mod background;
 mod handle;
+mod leadership;
 mod streams;
 mod term;
 mod watchers;
 
 pub(crate) use handle::{DriverHandle, RequestError, RunWatch};
 use handle::{Request, StreamEvent};
+pub(crate) use leadership::Leadership;
 pub(crate) use streams::StreamOutlet;
 pub(crate) use term::DRAIN_TIMEOUT;
 use term::{Term, TermEnd};
@@ -44,6 +46,13 @@ const QUEUED_STREAM_EVENTS: usize = 1_024;
 /// Waits between attempts to take the lead: the first, and the longest.
 const LEAD_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// How often a process that follows looks whether the leader is still there: a part of what a fail-over takes, and a read
+/// that costs the store nothing.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long telling the store that this process leads no more may take; the next leader waits if it fails.
+const RESIGN_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Owns the scheduler and everything that feeds it.
 pub(crate) struct Driver {
     config: warifu_scheduler::Config,
@@ -52,8 +61,8 @@ pub(crate) struct Driver {
     metrics: Arc<Metrics>,
     requests: mpsc::Receiver<Request>,
     stream_events: mpsc::Receiver<StreamEvent>,
-    /// The term that leads; `None` while there is none.
-    leading: watch::Sender<Option<LeaderTerm>>,
+    /// Who leads.
+    leading: watch::Sender<Leadership>,
     watchers: Watchers,
     shutdown: CancellationToken,
 }
@@ -69,7 +78,7 @@ impl Driver {
     ) -> (Self, DriverHandle) {
         let (request_sender, requests) = mpsc::channel(QUEUED_REQUESTS);
         let (stream_sender, stream_events) = mpsc::channel(QUEUED_STREAM_EVENTS);
-        let (leading, leading_receiver) = watch::channel(None);
+        let (leading, leading_receiver) = watch::channel(Leadership::NOBODY);
         let handle = DriverHandle::new(request_sender, stream_sender, leading_receiver);
         let watchers = Watchers::new(metrics.clone());
         let driver =
@@ -82,6 +91,7 @@ impl Driver {
         while let Some((term, snapshot)) = self.lead().await {
             tracing::info!(%term, map_runs = snapshot.map_runs.len(), "leading");
             let end = Term::begin(&mut self, term, snapshot).run().await;
+            self.resign(term).await;
             match end {
                 TermEnd::Stopped => break,
                 TermEnd::SteppedDown(reason) => {
@@ -89,13 +99,12 @@ impl Driver {
                 }
             }
         }
-        self.leading.send_replace(None);
+        self.leading.send_replace(Leadership::NOBODY);
         tracing::info!("the driver has stopped");
     }
 
-    /// Takes the lead, however long it takes. `None`: told to stop.
+    /// Takes the lead, however long it takes; follows whoever leads meanwhile. `None`: told to stop.
     async fn lead(&mut self) -> Option<(LeaderTerm, Snapshot)> {
-        self.leading.send_replace(None);
         let mut delay = LEAD_RETRY.0;
         while !self.shutdown.is_cancelled() {
             match self.store.lead().await {
@@ -109,6 +118,7 @@ impl Driver {
                 Err(error) => {
                     let error = Chain(&error).to_string();
                     tracing::error!(error, retry_in = ?delay, "cannot take the lead");
+                    self.leading.send_replace(Leadership::Nobody { problem: Some(error.into()) });
                 }
             }
             self.refuse_until(delay).await;
@@ -117,7 +127,28 @@ impl Driver {
         None
     }
 
-    /// Tells callers that nobody leads, and closes new streams, for a while.
+    /// Shows callers and workers the way to the leader.
+    fn follow(&self, leader: Leader) {
+        let followed = Leadership::Elsewhere(leader);
+        if *self.leading.borrow() == followed {
+            return;
+        }
+        if let Leadership::Elsewhere(Leader { term, endpoint }) = &followed {
+            tracing::info!(%term, leader = endpoint, "following");
+        }
+        self.leading.send_replace(followed);
+    }
+
+    /// Says that nothing more is decided in a term that has ended.
+    async fn resign(&self, term: LeaderTerm) {
+        let resigned = tokio::time::timeout(RESIGN_TIMEOUT, self.store.resign(term)).await;
+        if let Ok(Err(error)) = resigned {
+            let error = Chain(&error).to_string();
+            tracing::debug!(%term, error, "the next leader waits until this one has certainly stopped");
+        }
+    }
+
+    /// Tells callers that this process does not lead, and closes new streams, for a while.
     async fn refuse_until(&mut self, delay: Duration) {
         let until = tokio::time::sleep(delay);
         tokio::pin!(until);

@@ -10,7 +10,7 @@ use warifu_model::{LeaderTerm, Timestamp};
 use warifu_scheduler::record::Snapshot;
 use warifu_scheduler::{CommitOutcome, Effect, Effects, Event, Rejection, Reply, RequestId, Scheduler};
 
-use super::Driver;
+use super::{Driver, Leadership};
 use super::background::{self, Finished};
 use super::handle::{Request, RequestError, StreamEvent};
 use super::streams::{Stalled, Streams};
@@ -54,7 +54,7 @@ impl<'a> Term<'a> {
         let now = clock::now();
         let scheduler = Scheduler::new(driver.config.clone(), term, snapshot, now, seed, &mut effects);
         driver.watchers.begin_term(&scheduler);
-        driver.leading.send_replace(Some(term));
+        driver.leading.send_replace(Leadership::Here(term));
         Self {
             driver,
             scheduler,
@@ -210,7 +210,7 @@ impl<'a> Term<'a> {
 
     /// Drops everything that rests on this term. Tasks are aborted: what they write is guarded by the term.
     fn step_down(mut self, reason: &'static str) -> TermEnd {
-        self.driver.leading.send_replace(None);
+        self.driver.leading.send_replace(Leadership::NOBODY);
         self.streams.abort_all();
         self.answer_all(RequestError::OutcomeUnknown);
         TermEnd::SteppedDown(reason)
@@ -218,7 +218,7 @@ impl<'a> Term<'a> {
 
     /// Ends the streams, waits for the transaction in flight, and answers who waits for it.
     async fn stop(mut self) -> TermEnd {
-        self.driver.leading.send_replace(None);
+        self.driver.leading.send_replace(Leadership::NOBODY);
         self.streams.abort_all();
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while let Ok(Some(finished)) = timeout_at(deadline, self.tasks.join_next()).await {

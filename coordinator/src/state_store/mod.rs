@@ -28,6 +28,7 @@ mod write;
 pub use keys::KeyRange;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
+pub use warifu_model::protocol::LeaderAddress as Leader;
 pub use write::Write;
 
 /// Records read at once. A shard's record is at most 64 KiB, so a page is at most 16 MiB and usually far less.
@@ -105,15 +106,6 @@ pub enum Campaign {
     },
     /// Another process leads.
     Lost(Leader),
-}
-
-/// A process that leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leader {
-    /// Its term.
-    pub term: LeaderTerm,
-    /// How others reach it.
-    pub endpoint: String,
 }
 
 /// A process that may lead.

@@ -1,0 +1,156 @@
+//! Passes API calls on to the leader while this process does not lead.
+//!
+//! A layer before the services: it hands the call's bytes on as they are and the answer's back, streams included, and knows
+//! nothing of what they say. So a client may call any coordinator.
+//!
+//! **Invariant:** a call is passed on once at most; the process that gets it answers for itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, poll_fn};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderValue, Request, Response};
+use tonic::transport::Channel;
+use tower::{Layer, Service};
+use warifu_common::transport;
+
+use crate::api::ApiError;
+use crate::driver::{DriverHandle, Leadership};
+use crate::state_store::Leader;
+
+/// What marks a call that was passed on.
+const FORWARDED: &str = "warifu-forwarded";
+
+/// How long a call waits while nobody leads: longer than a hand-over, and than a failure of one member of the state store.
+const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Services whose calls any coordinator takes. A worker is told where the leader is instead; health, and what the API looks
+/// like, is each process's own.
+const FORWARDED_SERVICES: [&str; 2] = ["/warifu.v1.MapRunService/", "/warifu.v1.FleetService/"];
+
+/// Passes calls on; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Forward {
+    driver: DriverHandle,
+    shutdown: CancellationToken,
+    /// The connection to the latest leader. Locked for a look only.
+    channel: Arc<Mutex<Option<(String, Channel)>>>,
+}
+
+impl Forward {
+    pub(crate) fn new(driver: DriverHandle, shutdown: CancellationToken) -> Self {
+        Self { driver, shutdown, channel: Arc::default() }
+    }
+
+    /// Where a call is to be answered, once that is known or has not become known in time.
+    async fn leadership(&self) -> Leadership {
+        let mut leadership = self.driver.leading();
+        // Both only wait.
+        tokio::select! {
+            _ = timeout(LEADER_PATIENCE, leadership.wait_for(Leadership::is_settled)) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+        let known = leadership.borrow().clone();
+        known
+    }
+
+    async fn pass_on(&self, leader: Leader, request: Request<Body>) -> Response<Body> {
+        let unreachable = |source: tonic::transport::Error| ApiError::LeaderUnreachable {
+            endpoint: leader.endpoint.clone(),
+            source: Box::new(source),
+        };
+        match self.send(&leader.endpoint, request).await {
+            Ok(response) => response,
+            Err(SendError::Endpoint(error)) => refuse(ApiError::Internal(Box::new(error))),
+            Err(SendError::Transport(error)) => refuse(unreachable(error)),
+        }
+    }
+
+    async fn send(&self, endpoint: &str, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
+        request.headers_mut().insert(FORWARDED, HeaderValue::from_static("true"));
+        let mut channel = self.channel(endpoint)?;
+        poll_fn(|context| channel.poll_ready(context)).await?;
+        Ok(channel.call(request).await?)
+    }
+
+    /// The connection to `endpoint`. It is opened by the first call and opened again when it breaks.
+    fn channel(&self, endpoint: &str) -> Result<Channel, transport::InvalidEndpoint> {
+        let mut known = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, channel)) = known.as_ref().filter(|(known, _)| known == endpoint) {
+            return Ok(channel.clone());
+        }
+        let channel = transport::endpoint(endpoint)?.connect_lazy();
+        *known = Some((endpoint.to_owned(), channel.clone()));
+        Ok(channel)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Endpoint(#[from] transport::InvalidEndpoint),
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+}
+
+fn refuse(error: ApiError) -> Response<Body> {
+    tonic::Status::from(error).into_http()
+}
+
+fn may_be_passed_on(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    FORWARDED_SERVICES.iter().any(|service| path.starts_with(service))
+        && !request.headers().contains_key(FORWARDED)
+}
+
+impl<S> Layer<S> for Forward {
+    type Service = Forwarding<S>;
+
+    fn layer(&self, inner: S) -> Forwarding<S> {
+        Forwarding { forward: self.clone(), inner }
+    }
+}
+
+/// The services behind the layer.
+#[derive(Clone)]
+pub(crate) struct Forwarding<S> {
+    forward: Forward,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Forwarding<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that is ready takes the call; its clone has to become ready first.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        if !may_be_passed_on(&request) {
+            return Box::pin(inner.call(request));
+        }
+        let forward = self.forward.clone();
+        Box::pin(async move {
+            match forward.leadership().await {
+                Leadership::Elsewhere(leader) => Ok(forward.pass_on(leader, request).await),
+                Leadership::Nobody { problem: Some(problem) } => {
+                    Ok(refuse(ApiError::StoreUnavailable((*problem).into())))
+                }
+                Leadership::Here(_) | Leadership::Nobody { problem: None } => inner.call(request).await,
+            }
+        })
+    }
+}
