@@ -10,10 +10,10 @@ use warifu_model::{LeaderTerm, Timestamp};
 use warifu_scheduler::record::Snapshot;
 use warifu_scheduler::{CommitOutcome, Effect, Effects, Event, Rejection, Reply, RequestId, Scheduler};
 
-use super::{Driver, Leadership};
 use super::background::{self, Finished};
 use super::handle::{Request, RequestError, StreamEvent};
 use super::streams::{Stalled, Streams};
+use super::{Driver, Leadership};
 use crate::clock;
 
 /// The longest sleep. The scheduler's clock also goes on while the machine is suspended, the sleep's does not.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use warifu_model::LeaderTerm;
 use warifu_scheduler::CommitId;
 
-use super::{Campaign, CommitError, KeyRange, Member, Row, StateStore, StoreError, Write};
+use super::{Campaign, CommitError, KeyRange, Leader, Member, Row, StateStore, StoreError, Write};
 
 /// What shall become of the next transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub struct MemoryStore {
 struct State {
     term: u64,
     resigned: bool,
+    led_by: Option<Leader>,
     commit: Option<CommitId>,
     rows: BTreeMap<String, Vec<u8>>,
     injected: VecDeque<InjectedOutcome>,
@@ -51,6 +52,11 @@ impl MemoryStore {
     /// Lets the next transactions end so, in order; later ones are done.
     pub fn inject(&self, outcomes: impl IntoIterator<Item = InjectedOutcome>) {
         self.state().injected.extend(outcomes);
+    }
+
+    /// Another process leads from now on, or nobody does.
+    pub fn set_leader(&self, leader: Option<Leader>) {
+        self.state().led_by = leader;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -84,6 +90,9 @@ fn injected_error() -> StoreError {
 impl StateStore for MemoryStore {
     async fn campaign(&self) -> Result<Campaign, StoreError> {
         let mut state = self.state();
+        if let Some(leader) = &state.led_by {
+            return Ok(Campaign::Lost(leader.clone()));
+        }
         state.term += 1;
         state.commit = None;
         let handed_over = std::mem::take(&mut state.resigned);

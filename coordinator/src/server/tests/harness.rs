@@ -18,9 +18,9 @@ use warifu_common::wire::v1::fleet_service_client::FleetServiceClient;
 use warifu_common::wire::v1::map_run_service_client::MapRunServiceClient;
 use warifu_common::wire::v1::worker_service_client::WorkerServiceClient;
 use warifu_model::protocol::{CoordinatorMessage, Hello, WorkerMessage};
-use warifu_model::{HandlerName, Incarnation, WorkerHandler, WorkerId};
+use warifu_model::{HandlerName, Incarnation, LeaderTerm, WorkerHandler, WorkerId};
 
-use crate::state_store::MemoryStore;
+use crate::state_store::{Leader, MemoryStore};
 use crate::{Coordinator, CoordinatorHandle, Settings};
 
 /// Nothing here takes longer; a test that waits so long has failed.
@@ -64,6 +64,16 @@ impl Harness {
         let mut harness = Self { coordinator, map_runs, fleet, channel, store, directory };
         harness.until_ready().await;
         harness
+    }
+
+    /// Another coordinator, for which this one leads.
+    pub(super) async fn start_follower(&self) -> Self {
+        let endpoint = format!("http://{}", self.coordinator.grpc_addr());
+        let store = MemoryStore::new();
+        store.set_leader(Some(Leader { term: LeaderTerm(1), endpoint }));
+        let directory = tempfile::tempdir().unwrap();
+        let settings = usual_settings(&directory);
+        Self::start_on(directory, Arc::new(store), settings).await
     }
 
     /// Ends the coordinator and starts another on the same store.
@@ -209,11 +219,16 @@ impl FakeWorker {
 
     /// What comes next; `None` at the end of the stream.
     pub(super) async fn hear(&mut self) -> Result<Option<CoordinatorMessage>, Status> {
-        let response = timeout(DEADLINE, self.incoming.message()).await.expect("something comes")?;
-        Ok(response.map(|response| match FromCoordinator::try_from(response).unwrap() {
+        Ok(self.hear_anything().await?.map(|heard| match heard {
             FromCoordinator::Message(message) => message,
             other => panic!("heard {other:?}"),
         }))
+    }
+
+    /// What comes next, also from a coordinator that does not lead.
+    pub(super) async fn hear_anything(&mut self) -> Result<Option<FromCoordinator>, Status> {
+        let response = timeout(DEADLINE, self.incoming.message()).await.expect("something comes")?;
+        Ok(response.map(|response| FromCoordinator::try_from(response).unwrap()))
     }
 
     /// The next message.
