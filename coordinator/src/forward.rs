@@ -54,8 +54,7 @@ impl Forward {
             _ = timeout(LEADER_PATIENCE, leadership.wait_for(Leadership::is_settled)) => {}
             () = self.shutdown.cancelled() => {}
         }
-        let known = leadership.borrow().clone();
-        known
+        leadership.borrow().clone()
     }
 
     async fn pass_on(&self, leader: Leader, request: Request<Body>) -> Response<Body> {

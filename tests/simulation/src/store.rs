@@ -36,7 +36,9 @@ impl Store {
         self.term.0 += 1;
         let map_runs = self.runs.iter().filter_map(|(id, run)| stored(id, run)).collect();
         let roster = self.roster.iter().map(|(i, w)| (w.clone(), RosterRecord { incarnation: *i })).collect();
-        (self.term, Snapshot { map_runs, used_ids: self.used_ids.iter().cloned().collect(), roster })
+        let used_ids = self.used_ids.iter().cloned().collect();
+        // The harder case: every new leader must reckon with the last one.
+        (self.term, Snapshot { map_runs, used_ids, roster, handed_over: false })
     }
 
     /// Applies a transaction unless its term is over; false then.
