@@ -6,7 +6,7 @@
 //! **Invariant:** nothing is written but under a guard on the term, in the same transaction as the id of the commit: a deposed
 //! leader cannot write, and whether a commit was written can be read back.
 //!
-//! Start at [`StateStore`]; [`sqlite`] keeps one process's records, [`memory`] those of a test.
+//! Start at [`StateStore`]; [`etcd`] keeps a cluster's records, [`sqlite`] one process's, [`memory`] those of a test.
 
 use async_trait::async_trait;
 use warifu_model::{ItemFailure, LeaderTerm, MapRunId, ShardNumber};
@@ -18,6 +18,7 @@ use warifu_scheduler::{Commit, CommitId};
 mod codec;
 #[cfg(test)]
 mod contract_tests;
+pub mod etcd;
 mod keys;
 pub mod memory;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod samples;
 pub mod sqlite;
 mod write;
 
+pub use etcd::{EtcdSettings, EtcdStore};
 pub use keys::KeyRange;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;

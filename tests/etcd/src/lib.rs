@@ -1,0 +1,241 @@
+//! Real etcd processes for tests: clusters on loopback whose members can be killed, paused, started again and filled.
+//!
+//! Owns the processes and their directories: both go with the [`EtcdCluster`]. Deliberately speaks to etcd through its JSON
+//! gateway alone, so that a test judges by other means than the code that it tests.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+mod http;
+mod ports;
+
+pub use ports::free_ports;
+
+/// A start, or a cluster's first election, may take so long on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Starts that are tried: another process may take a port before etcd does.
+const STARTS: usize = 5;
+
+/// Members of one cluster.
+#[derive(Debug)]
+pub struct EtcdCluster {
+    members: Vec<Member>,
+    directory: tempfile::TempDir,
+    options: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: String,
+    client_port: u16,
+    peer_port: u16,
+    process: Option<Child>,
+}
+
+impl EtcdCluster {
+    /// Starts `count` members and waits until they have a leader.
+    ///
+    /// # Panics
+    /// If etcd is not installed, or does not serve.
+    pub fn start(count: usize) -> Self {
+        Self::start_with(count, &[])
+    }
+
+    /// Like [`EtcdCluster::start`], with more of etcd's options.
+    ///
+    /// # Panics
+    /// If etcd is not installed, or does not serve.
+    pub fn start_with(count: usize, options: &[&str]) -> Self {
+        for _ in 0..STARTS {
+            if let Some(cluster) = Self::try_start(count, options) {
+                return cluster;
+            }
+        }
+        panic!("etcd ended at each of {STARTS} starts");
+    }
+
+    fn try_start(count: usize, options: &[&str]) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory for etcd's data");
+        let ports = free_ports(2 * count);
+        let member = |(index, ports): (usize, &[u16])| Member {
+            name: format!("m{index}"),
+            client_port: ports[0],
+            peer_port: ports[1],
+            process: None,
+        };
+        let members = ports.chunks(2).enumerate().map(member).collect();
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut cluster = Self { members, directory, options };
+        for index in 0..count {
+            cluster.spawn(index);
+        }
+        cluster.wait_until_ready().then_some(cluster)
+    }
+
+    fn spawn(&mut self, index: usize) {
+        let peers: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| format!("{}=http://127.0.0.1:{}", member.name, member.peer_port))
+            .collect();
+        let data = self.directory.path().join(&self.members[index].name);
+        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"));
+        let log = log.expect("a file for etcd's log");
+        let member = &mut self.members[index];
+        let client = format!("http://127.0.0.1:{}", member.client_port);
+        let peer = format!("http://127.0.0.1:{}", member.peer_port);
+        let mut etcd = Command::new("etcd");
+        etcd.args(["--name", &member.name]).arg("--data-dir").arg(&data);
+        etcd.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        etcd.args(["--initial-cluster", &peers.join(","), "--initial-cluster-token", "warifu-test"]);
+        etcd.args(&self.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let process = etcd.spawn().unwrap_or_else(|error| {
+            panic!("cannot start etcd ({error}); install it (Debian: apt-get install etcd-server)")
+        });
+        member.process = Some(process);
+    }
+
+    /// Whether all members that were started serve; not if one of them has ended.
+    fn wait_until_ready(&mut self) -> bool {
+        let give_up_at = Instant::now() + READY_WITHIN;
+        while Instant::now() < give_up_at {
+            let ended = |member: &mut Member| {
+                let process = member.process.as_mut();
+                process.is_some_and(|process| process.try_wait().is_ok_and(|status| status.is_some()))
+            };
+            if self.members.iter_mut().any(ended) {
+                return false;
+            }
+            let started = self.members.iter().filter(|member| member.process.is_some());
+            if started.map(|member| member.client_port).all(serves) {
+                return true;
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        false
+    }
+
+    /// `http://127.0.0.1:PORT` of each member.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(|member| format!("http://127.0.0.1:{}", member.client_port)).collect()
+    }
+
+    /// Ports at which the members serve clients.
+    pub fn client_ports(&self) -> Vec<u16> {
+        self.members.iter().map(|member| member.client_port).collect()
+    }
+
+    /// The directory of the members' data and logs.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The member that leads etcd, asked of those that run.
+    pub fn leader(&self) -> Option<usize> {
+        let statuses: Vec<(usize, Value)> = (0..self.members.len())
+            .filter_map(|index| Some((index, self.call(index, "maintenance/status", &json!({}))?)))
+            .collect();
+        let leads = |(_, status): &&(usize, Value)| status["leader"] == status["header"]["member_id"];
+        statuses.iter().find(leads).map(|(index, _)| *index)
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, index: usize) {
+        if let Some(mut process) = self.members[index].process.take() {
+            // An error means that it has ended.
+            _ = process.kill();
+            _ = process.wait();
+        }
+    }
+
+    /// Starts a member that was killed on the data that it left, and waits until it serves, if its cluster can.
+    pub fn restart(&mut self, index: usize) {
+        self.spawn(index);
+        let running = self.members.iter().filter(|member| member.process.is_some()).count();
+        let is_quorum = running * 2 > self.members.len();
+        assert!(!is_quorum || self.wait_until_ready(), "etcd member {index} does not come back");
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self, index: usize) {
+        self.signal(index, Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, index: usize) {
+        self.signal(index, Signal::SIGCONT);
+    }
+
+    fn signal(&self, index: usize, signal: Signal) {
+        let process = self.members[index].process.as_ref().expect("the member runs");
+        let id = Pid::from_raw(process.id().try_into().expect("process ids are positive"));
+        kill(id, signal).expect("the member runs");
+    }
+
+    /// Bytes of each member's database, as far as members answer.
+    pub fn database_sizes(&self) -> Vec<u64> {
+        let size = |index| {
+            let status = self.call(index, "maintenance/status", &json!({}))?;
+            status["dbSize"].as_str()?.parse().ok()
+        };
+        (0..self.members.len()).filter_map(size).collect()
+    }
+
+    /// Does what an operator does when etcd is out of space: compacts, defragments each member, disarms the alarm.
+    ///
+    /// # Panics
+    /// If a member does not answer.
+    pub fn make_space(&self) {
+        let call = |index: usize, method: &str, body: Value| {
+            self.call(index, method, &body).unwrap_or_else(|| panic!("etcd member {index} answers {method}"))
+        };
+        let status = call(0, "maintenance/status", json!({}));
+        let revision = &status["header"]["revision"];
+        // An error, and so no answer, means that it is compacted already.
+        _ = self.call(0, "kv/compaction", &json!({"revision": revision, "physical": true}));
+        for index in 0..self.members.len() {
+            call(index, "maintenance/defragment", json!({}));
+        }
+        call(0, "maintenance/alarm", json!({"action": "DEACTIVATE", "alarm": "NOSPACE"}));
+    }
+
+    /// Puts a value.
+    ///
+    /// Returns whether etcd took it.
+    pub fn put(&self, index: usize, key: &str, value: &[u8]) -> bool {
+        let body = json!({"key": BASE64.encode(key), "value": BASE64.encode(value)});
+        self.call(index, "kv/put", &body).is_some()
+    }
+
+    /// The answer of one member's JSON gateway; `None` if there is none, or it is an error.
+    fn call(&self, index: usize, method: &str, body: &Value) -> Option<Value> {
+        let member = &self.members[index];
+        member.process.as_ref()?;
+        http::post(member.client_port, &format!("/v3/{method}"), body)
+    }
+}
+
+impl Drop for EtcdCluster {
+    fn drop(&mut self) {
+        for index in 0..self.members.len() {
+            self.kill(index);
+        }
+    }
+}
+
+/// Whether a member takes part in a cluster with a leader.
+fn serves(port: u16) -> bool {
+    let status = http::post(port, "/v3/maintenance/status", &json!({}));
+    status.is_some_and(|status| status["leader"].as_str().is_some_and(|leader| leader != "0"))
+        && http::get(port, "/health").is_some_and(|health| health["health"] == "true")
+}
