@@ -8,10 +8,13 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use warifu_common::config::{CoordinatorConfig, S3Config, Setting, StoreConfig};
+use warifu_common::config::{
+    CompactionConfig, CoordinatorConfig, EtcdConfig, S3Config, Secret, Setting, StoreConfig,
+};
 use warifu_common::object_store::{ObjectStores, S3Settings, S3Store};
 use warifu_common::telemetry;
-use warifu_coordinator::state_store::SqliteStore;
+use warifu_coordinator::state_store::etcd::{Compaction, EtcdSettings, EtcdStore, EtcdTls};
+use warifu_coordinator::state_store::{Member, SqliteStore, StateStore};
 use warifu_coordinator::{Coordinator, Settings};
 
 /// Wrong usage or configuration.
@@ -78,15 +81,16 @@ async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
     telemetry::set_up(config.telemetry.log_format, telemetry::DEFAULT_FILTER)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let store = match &config.store {
-        StoreConfig::Sqlite { path } => SqliteStore::open_file(path).await?,
+    let store: Arc<dyn StateStore> = match &config.store {
+        StoreConfig::Sqlite { path } => Arc::new(SqliteStore::open_file(path).await?),
+        StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::connect(etcd_settings(&config, etcd)?)?),
     };
     let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)).await);
     let listener = bind(config.server.listen).await?;
     let http_listener = bind(config.server.http_listen).await?;
     let mut coordinator = Coordinator::start(
         Settings::from(&config),
-        Arc::new(store),
+        store,
         Arc::new(objects),
         listener,
         Some(http_listener),
@@ -106,6 +110,36 @@ async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn etcd_settings(config: &CoordinatorConfig, etcd: &EtcdConfig) -> anyhow::Result<EtcdSettings> {
+    let from_file = |path: &PathBuf| {
+        let password = std::fs::read_to_string(path);
+        let password = password.with_context(|| format!("cannot read store.password_file {}", path.display()))?;
+        anyhow::Ok(Secret::new(password.trim_end_matches(['\n', '\r'])))
+    };
+    let password = match &etcd.password_file {
+        Some(path) => Some(from_file(path)?),
+        None => etcd.password.clone(),
+    };
+    Ok(EtcdSettings {
+        endpoints: etcd.endpoints.clone(),
+        prefix: etcd.prefix.clone(),
+        user: etcd.user.clone().zip(password),
+        tls: EtcdTls {
+            ca_file: etcd.tls.ca_file.clone(),
+            identity: etcd.tls.cert_file.clone().zip(etcd.tls.key_file.clone()),
+        },
+        leader_ttl: config.leases.leader_ttl,
+        member: Member {
+            endpoint: config.server.advertise.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        compaction: match etcd.compaction {
+            CompactionConfig::Own => Compaction::Own,
+            CompactionConfig::Server => Compaction::Server,
+        },
+    })
 }
 
 fn s3_settings(config: &S3Config) -> S3Settings {

@@ -10,6 +10,7 @@ use super::ConfigError;
 use super::parts::{S3Config, TelemetryConfig, serialize_duration};
 use super::section::Reader;
 use super::source::Source;
+use super::store::StoreConfig;
 use crate::{timing, transport};
 
 /// Sections of this file.
@@ -48,17 +49,6 @@ pub struct ServerConfig {
     pub advertise: String,
     /// Listening beyond this machine without TLS was asked for.
     pub insecure: bool,
-}
-
-/// `[store]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum StoreConfig {
-    /// One file; one coordinator.
-    Sqlite {
-        /// The file. Created if it is not there.
-        path: PathBuf,
-    },
 }
 
 /// `[leases]`
@@ -104,7 +94,7 @@ impl CoordinatorConfig {
         reader.refuse_section("tls", "TLS is");
         reader.refuse_section("auth", "tokens and roles are");
         let server = ServerConfig::read(&reader);
-        let store = read_store(&reader);
+        let store = StoreConfig::read(&reader);
         let config = Self {
             server,
             store: store.unwrap_or(StoreConfig::Sqlite { path: PathBuf::new() }),
@@ -161,31 +151,6 @@ impl ServerConfig {
             insecure,
         }
     }
-}
-
-fn read_store(reader: &Reader) -> Option<StoreConfig> {
-    let mut section = reader.section("store");
-    let kind = section.text("type").unwrap_or_else(|| "sqlite".to_owned());
-    let store = match kind.as_str() {
-        "sqlite" => section.required_text("path").map(|path| StoreConfig::Sqlite { path: path.into() }),
-        "etcd" => {
-            section.problem(
-                "type",
-                "the etcd store is not available in this version; use \"sqlite\" with `path`",
-            );
-            for key in ["path", "endpoints", "prefix", "compaction", "tls", "user"] {
-                section.value(key);
-            }
-            None
-        }
-        other => {
-            section.problem("type", format!("{other:?} is no store; write \"sqlite\""));
-            section.text("path");
-            None
-        }
-    };
-    section.finish();
-    store
 }
 
 impl LeaseConfig {

@@ -12,6 +12,7 @@ pub mod handlers;
 mod parts;
 mod section;
 mod source;
+mod store;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -19,12 +20,11 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 
-pub use coordinator::{
-    CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig, StoreConfig,
-};
+pub use coordinator::{CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig};
 pub use handlers::HandlerConfig;
 pub use parts::{AccessRules, S3Config, Secret, TelemetryConfig, parse_duration, redacted_url};
 pub use source::{Setting, Source};
+pub use store::{CompactionConfig, EtcdConfig, EtcdTlsConfig, StoreConfig};
 pub use worker::{CoordinatorAddresses, WorkerConfig, WorkerSection};
 
 /// One thing that is wrong with a configuration.

@@ -9,7 +9,9 @@ use super::handlers::{
     ColumnSource, ContextValue, EmptyRule, ExecOutput, HandlerConfig, Literal, OnConflict, SqlStatement,
     SqlType,
 };
-use super::{ConfigError, CoordinatorConfig, Setting, Source, StoreConfig, WorkerConfig};
+use super::{
+    CompactionConfig, ConfigError, CoordinatorConfig, Secret, Setting, Source, StoreConfig, WorkerConfig,
+};
 use crate::telemetry::LogFormat;
 
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -57,6 +59,21 @@ fn defaults_are_those_of_the_contract() {
 }
 
 #[test]
+fn an_etcd_store_is_read_and_its_password_not_shown() {
+    let text = "[store]\ntype = \"etcd\"\nendpoints = [\"https://a:2379\", \"https://b:2379\"]\n\
+                user = \"warifu\"\ntls = {ca_file = \"/ca.pem\"}\n";
+    let variables = [("WARIFU_STORE__PASSWORD", "hunter2"), ("WARIFU_STORE__COMPACTION", "server")];
+    let config = coordinator(text, &variables).unwrap();
+    let StoreConfig::Etcd(etcd) = &config.store else { panic!("etcd") };
+    assert_eq!(etcd.endpoints, ["https://a:2379", "https://b:2379"]);
+    assert_eq!((etcd.prefix.as_str(), etcd.compaction), ("/warifu/v1", CompactionConfig::Server));
+    assert_eq!(etcd.password.as_ref().map(Secret::expose), Some("hunter2"));
+    assert_eq!(etcd.tls.ca_file.as_deref(), Some(std::path::Path::new("/ca.pem")));
+    let shown = config.to_redacted_toml();
+    assert!(!shown.contains("hunter2") && shown.contains("type = \"etcd\""), "{shown}");
+}
+
+#[test]
 fn a_flag_counts_before_the_environment_and_that_before_the_file() {
     let text = format!("{STORE}\n[server]\nlisten = \"127.0.0.1:1\"\nhttp_listen = \"127.0.0.1:2\"\n");
     let variables = [
@@ -97,7 +114,10 @@ cert_file = \"a\"
 tokens_file = \"b\"
 [store]
 type = \"etcd\"
-endpoints = [\"http://127.0.0.1:2379\"]
+endpoints = [\"http://127.0.0.1:2379\", \"https://127.0.0.1:2379\"]
+user = \"warifu\"
+compaction = \"never\"
+tls = {cert_file = \"a\"}
 [leases]
 ttl_seconds = 1
 [limits]
@@ -123,7 +143,10 @@ allowed = [\"input/*\"]
         "server.listen: 0.0.0.0:7400 is reachable from other machines and there is no TLS",
         "server.advertise: is required when listening on 0.0.0.0:7400",
         "server.advertize: is not known; did you mean `advertise`?",
-        "store.type: the etcd store is not available in this version",
+        "store.compaction: \"never\": write one of \"own\", \"server\"",
+        "store.tls.cert_file: a certificate and its `key_file` go together",
+        "store.user: a user and a password (`password` or `password_file`) go together",
+        "store.endpoints: all members must be https, or none",
         "s3.endpoint_url: \"minio\": write http://host:port",
         "s3.allowed: \"input/*\": write s3://bucket/prefix*",
         "leases.ttl_seconds: must be a whole number from 5 to 3600",

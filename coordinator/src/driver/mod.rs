@@ -44,7 +44,7 @@ const QUEUED_REQUESTS: usize = 256;
 const QUEUED_STREAM_EVENTS: usize = 1_024;
 
 /// Waits between attempts to take the lead: the first, and the longest.
-const LEAD_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const LEAD_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// How often a process that follows looks whether the leader is still there: a part of what a fail-over takes, and a read
 /// that costs the store nothing.

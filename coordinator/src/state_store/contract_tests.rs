@@ -84,7 +84,7 @@ struct Etcd {
 impl Etcd {
     async fn start() -> Self {
         let cluster = EtcdCluster::start(1);
-        let store = Arc::new(EtcdStore::connect(etcd::tests::settings(&cluster, "a")).await.unwrap());
+        let store = Arc::new(EtcdStore::connect(etcd::tests::settings(&cluster, "a")).unwrap());
         Self { cluster, store }
     }
 }
@@ -107,7 +107,7 @@ impl Subject for Etcd {
     }
     async fn reopen(&mut self) {
         let settings = etcd::tests::settings(&self.cluster, "a");
-        self.store = Arc::new(EtcdStore::connect(settings).await.unwrap());
+        self.store = Arc::new(EtcdStore::connect(settings).unwrap());
         self.store.wait_until_free().await;
     }
 }

@@ -95,7 +95,7 @@ impl StateStore for MemoryStore {
         }
         state.term += 1;
         state.commit = None;
-        let handed_over = std::mem::take(&mut state.resigned);
+        let handed_over = std::mem::take(&mut state.resigned) || state.term == 1;
         Ok(Campaign::Won { term: LeaderTerm(state.term), handed_over })
     }
 

@@ -26,7 +26,7 @@ mod samples;
 pub mod sqlite;
 mod write;
 
-pub use etcd::{EtcdSettings, EtcdStore};
+pub use etcd::EtcdStore;
 pub use keys::KeyRange;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;

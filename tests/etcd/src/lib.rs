@@ -206,7 +206,11 @@ impl EtcdCluster {
         for index in 0..self.members.len() {
             call(index, "maintenance/defragment", json!({}));
         }
-        call(0, "maintenance/alarm", json!({"action": "DEACTIVATE", "alarm": "NOSPACE"}));
+        let alarms = call(0, "maintenance/alarm", json!({"action": "GET"}));
+        for alarm in alarms["alarms"].as_array().into_iter().flatten() {
+            let disarm = json!({"action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"]});
+            call(0, "maintenance/alarm", disarm);
+        }
     }
 
     /// Puts a value.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use etcd_client::Client;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::within;
 use super::reads::Reads;
 
 /// Nothing here reads history. A minute is for people who look what happened.
@@ -40,12 +40,9 @@ impl Compactor {
 }
 
 async fn compact(reads: Reads, revision: i64) {
-    let compacted = async {
-        let mut client = reads.connection.client().await?;
-        within(client.compact(revision, None)).await
-    };
+    let compact = async |mut client: Client| client.compact(revision, None).await;
     // Usually it is compacted already: nothing was written since, or another user of etcd did it.
-    if let Err(error) = compacted.await {
+    if let Err(error) = reads.connection.call(compact).await {
         tracing::debug!(%error, revision, "etcd's history was not compacted, it is tried again later");
     }
 }

@@ -1,11 +1,14 @@
 //! Calls to etcd: made with a deadline, their failures sorted by what they say about the call's effect.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tonic::Code;
+use warifu_common::error_chain::Chain;
 
 use super::super::StoreError;
 use super::EtcdSettings;
@@ -41,6 +44,21 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the same call may succeed at another member, or a little later.
+    fn may_pass(&self) -> bool {
+        match self {
+            Failure::TimedOut => true,
+            Failure::NoSpace { .. } => false,
+            Failure::Etcd(Error::GRpcStatus(status)) => match status.code() {
+                Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled | Code::Internal => true,
+                Code::ResourceExhausted => self.is_certain(),
+                _ => false,
+            },
+            Failure::Etcd(Error::TransportError(_) | Error::IoError(_)) => true,
+            Failure::Etcd(_) => false,
+        }
+    }
+
     /// Whether a transaction that ended so was certainly not applied and never will be.
     pub(super) fn is_certain(&self) -> bool {
         let Failure::Etcd(Error::GRpcStatus(status)) = self else { return false };
@@ -71,10 +89,23 @@ pub(super) fn unavailable(action: &'static str) -> impl Fn(Failure) -> StoreErro
     move |failure| StoreError::Unavailable { action, source: Box::new(failure) }
 }
 
-/// A client of a cluster, made when it is first needed: signing in needs an etcd that answers.
+/// Reads that fail for a reason that passes are made again for so long: an election of etcd's own leader, and a member that
+/// does not answer, fit in.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two of them.
+const READ_RETRY: Duration = Duration::from_millis(50);
+
+/// Clients of the members of a cluster, of which the last one that answered is used: balancing over all of them would send
+/// every n-th call to one that is gone.
 pub(super) struct Connection {
-    endpoints: Vec<String>,
+    members: Vec<ClusterMember>,
     options: ConnectOptions,
+    current: AtomicUsize,
+}
+
+struct ClusterMember {
+    endpoint: String,
+    /// Made when it is first needed: signing in needs an etcd that answers.
     client: OnceCell<Client>,
 }
 
@@ -92,12 +123,47 @@ impl Connection {
         if let Some((user, password)) = &settings.user {
             options = options.with_user(user, password.expose());
         }
-        Ok(Self { endpoints: settings.endpoints.clone(), options, client: OnceCell::new() })
+        let member = |endpoint: &String| ClusterMember { endpoint: endpoint.clone(), client: OnceCell::new() };
+        let members = settings.endpoints.iter().map(member).collect();
+        Ok(Self { members, options, current: AtomicUsize::new(0) })
     }
 
-    pub(super) async fn client(&self) -> Result<Client, Failure> {
-        let connect = || within(Client::connect(&self.endpoints, Some(self.options.clone())));
-        self.client.get_or_try_init(connect).await.cloned()
+    /// Makes one call, with a deadline, on the member that answered last.
+    pub(super) async fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let current = self.current.load(Ordering::Relaxed);
+        let called = within(async { call(self.client(current).await?).await }).await;
+        if called.as_ref().is_err_and(Failure::may_pass) {
+            let next = (current + 1) % self.members.len();
+            // Unless another call has moved on already.
+            _ = self.current.compare_exchange(current, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        called
+    }
+
+    /// Makes a call that changes nothing, again if it fails for a reason that passes.
+    pub(super) async fn read<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let give_up_at = Instant::now() + READ_PATIENCE;
+        loop {
+            match self.call(&call).await {
+                Err(failure) if failure.may_pass() && Instant::now() < give_up_at => {
+                    tracing::debug!(error = %Chain(&failure), "a read of etcd failed, it is made again");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn client(&self, index: usize) -> Result<Client, Error> {
+        let member = &self.members[index];
+        let connect = || Client::connect([&member.endpoint], Some(self.options.clone()));
+        member.client.get_or_try_init(connect).await.cloned()
     }
 }
 

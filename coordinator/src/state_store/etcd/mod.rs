@@ -91,7 +91,7 @@ impl EtcdStore {
     /// Prepares for a cluster, which need not be up yet.
     ///
     /// Must be called within a Tokio runtime: the task that writes is spawned there.
-    pub async fn connect(settings: EtcdSettings) -> Result<Self, StoreError> {
+    pub fn connect(settings: EtcdSettings) -> Result<Self, StoreError> {
         let reads = Reads {
             connection: Arc::new(Connection::new(&settings)?),
             layout: Layout::new(&settings.prefix),

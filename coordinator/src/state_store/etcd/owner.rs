@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, DeleteOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, DeleteOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use tokio::sync::mpsc;
 use warifu_model::LeaderTerm;
 
 use super::super::{Campaign, Leader, StoreError};
 use super::compaction::Compactor;
-use super::connection::{Failure, unavailable, within};
+use super::connection::{Failure, unavailable};
 use super::layout::{Marker, Process};
 use super::lease::Lease;
 use super::reads::{Reads, process};
@@ -178,8 +178,8 @@ impl Owner {
         if let Some(lease) = self.lease.as_ref().filter(|lease| lease.seems_alive()) {
             return Ok(lease.id());
         }
-        let client = self.reads.connection.client().await?;
-        Ok(self.lease.insert(Lease::grant(client, self.leader_ttl).await?).id())
+        let lease = Lease::grant(self.reads.connection.clone(), self.leader_ttl).await?;
+        Ok(self.lease.insert(lease).id())
     }
 
     /// Says that this process may lead. Without it the process is missing from a list, nothing else.
@@ -200,19 +200,16 @@ impl Owner {
 
     async fn give_lease_up(&mut self) {
         let Some(lease) = self.lease.take() else { return };
-        let revoked = async {
-            let mut client = self.reads.connection.client().await?;
-            within(client.lease_revoke(lease.id())).await
-        };
-        if let Err(error) = revoked.await {
+        let id = lease.id();
+        let revoke = async |mut client: Client| client.lease_revoke(id).await;
+        if let Err(error) = self.reads.connection.call(revoke).await {
             tracing::debug!(%error, "etcd's lease was not given up, it runs out by itself");
         }
     }
 
     /// Sends a transaction, and notes what it wrote.
     pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
-        let mut client = self.reads.connection.client().await?;
-        let answer = within(client.txn(txn)).await?;
+        let answer = self.reads.connection.call(async |mut client: Client| client.txn(txn).await).await?;
         self.reads.wrote(revision_of(&answer));
         Ok(answer)
     }

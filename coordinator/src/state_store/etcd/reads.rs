@@ -7,7 +7,7 @@ use std::time::Duration;
 use etcd_client::{Client, GetOptions, GetResponse, KeyValue, SortOrder, SortTarget};
 
 use super::super::{KeyRange, Member, Row, StoreError};
-use super::connection::{Connection, Failure, unavailable, within};
+use super::connection::{Connection, Failure, unavailable};
 use super::layout::{Layout, Process};
 
 /// Rows asked for at once.
@@ -74,15 +74,11 @@ impl Reads {
     }
 
     pub(super) async fn size_bytes(&self) -> Result<u64, StoreError> {
-        let status = async {
-            let mut client = self.connection.client().await?;
-            let status = within(client.status()).await?;
-            if status.errors().iter().any(|alarm| alarm.contains("NOSPACE")) {
-                return Err(Failure::NoSpace { source: None });
-            }
-            Ok(status)
-        };
-        let status = status.await.map_err(unavailable("write to"))?;
+        let status = self.connection.read(async |mut client: Client| client.status().await);
+        let status = status.await.map_err(unavailable("ask for the size of"))?;
+        if status.errors().iter().any(|alarm| alarm.contains("NOSPACE")) {
+            return Err(unavailable("write to")(Failure::NoSpace { source: None }));
+        }
         Ok(u64::try_from(status.db_size()).unwrap_or(0))
     }
 
@@ -90,8 +86,8 @@ impl Reads {
         let written = self.written.load(Ordering::Acquire);
         let options = options.with_limit(i64::try_from(limit).unwrap_or(i64::MAX));
         for _ in 0..STALE_RETRIES {
-            let mut client = large_answers(&self.connection.client().await?);
-            let answer = within(client.get(key, Some(options.clone()))).await?;
+            let get = async |client: Client| large_answers(&client).get(key, Some(options.clone())).await;
+            let answer = self.connection.read(get).await?;
             if answer.header().is_some_and(|header| header.revision() >= written) {
                 return Ok(answer);
             }

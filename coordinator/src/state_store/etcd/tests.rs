@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_client::Client;
 use warifu_test_etcd::EtcdCluster;
 
 use super::super::{Leader, keys};
@@ -31,17 +32,17 @@ impl EtcdStore {
 
     /// What etcd's own defects do at times: the lease is gone, and nobody says so.
     async fn revoke_leaders_lease(&self) {
-        let mut client = self.reads.connection.client().await.unwrap();
         let leader = self.reads.one(&self.reads.layout.leader()).await.unwrap().unwrap();
-        client.lease_revoke(leader.lease()).await.unwrap();
+        let revoke = async |mut client: Client| client.lease_revoke(leader.lease()).await;
+        self.reads.connection.call(revoke).await.unwrap();
     }
 
     /// Applies what was held back, as etcd does when it comes to it; returns what became of each.
     async fn apply_held(&self) -> Vec<bool> {
-        let mut client = self.reads.connection.client().await.unwrap();
         let mut applied = Vec::new();
         for txn in self.faults.held() {
-            applied.push(client.txn(txn).await.unwrap().succeeded());
+            let apply = async |mut client: Client| client.txn(txn).await;
+            applied.push(self.reads.connection.call(apply).await.unwrap().succeeded());
         }
         applied
     }
@@ -60,8 +61,8 @@ pub(in crate::state_store) fn settings(cluster: &EtcdCluster, name: &str) -> Etc
     }
 }
 
-async fn connect(cluster: &EtcdCluster, name: &str) -> EtcdStore {
-    EtcdStore::connect(settings(cluster, name)).await.unwrap()
+fn connect(cluster: &EtcdCluster, name: &str) -> EtcdStore {
+    EtcdStore::connect(settings(cluster, name)).unwrap()
 }
 
 async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -97,7 +98,7 @@ async fn value(store: &EtcdStore, key: &str) -> Option<String> {
 #[tokio::test]
 async fn one_of_two_leads_and_the_other_is_told_who() {
     let cluster = EtcdCluster::start(1);
-    let (a, b) = (connect(&cluster, "a").await, connect(&cluster, "b").await);
+    let (a, b) = (connect(&cluster, "a"), connect(&cluster, "b"));
     let (term, handed_over) = win(&a).await;
     assert!(handed_over, "nobody led before");
     let leader = Leader { term, endpoint: "http://a:7400".into() };
@@ -119,7 +120,7 @@ async fn one_of_two_leads_and_the_other_is_told_who() {
 #[tokio::test]
 async fn a_leader_whose_lease_is_gone_is_followed_and_writes_nothing_more() {
     let cluster = EtcdCluster::start(1);
-    let (a, b) = (connect(&cluster, "a").await, connect(&cluster, "b").await);
+    let (a, b) = (connect(&cluster, "a"), connect(&cluster, "b"));
     let (term, _) = win(&a).await;
     a.write(term, CommitId(1), put("k", "a")).await.unwrap();
     b.revoke_leaders_lease().await;
@@ -134,7 +135,7 @@ async fn a_leader_whose_lease_is_gone_is_followed_and_writes_nothing_more() {
 #[tokio::test]
 async fn a_transaction_that_arrives_late_is_not_applied_once_it_was_read_back() {
     let cluster = EtcdCluster::start(1);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     store.write(term, CommitId(1), put("k", "1")).await.unwrap();
     store.inject(Fault::Late);
@@ -149,7 +150,7 @@ async fn a_transaction_that_arrives_late_is_not_applied_once_it_was_read_back() 
 #[tokio::test]
 async fn a_transaction_that_arrived_late_but_before_it_was_asked_for_counts() {
     let cluster = EtcdCluster::start(1);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     store.inject(Fault::Late);
     store.write(term, CommitId(1), put("k", "1")).await.unwrap_err();
@@ -161,7 +162,7 @@ async fn a_transaction_that_arrived_late_but_before_it_was_asked_for_counts() {
 #[tokio::test]
 async fn a_fence_whose_answer_was_lost_still_tells_the_truth() {
     let cluster = EtcdCluster::start(1);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     store.inject(Fault::Late);
     store.inject(Fault::AnswerLost);
@@ -175,7 +176,7 @@ async fn a_fence_whose_answer_was_lost_still_tells_the_truth() {
 #[tokio::test]
 async fn a_late_transaction_of_an_old_term_is_never_applied() {
     let cluster = EtcdCluster::start(1);
-    let (a, b) = (connect(&cluster, "a").await, connect(&cluster, "b").await);
+    let (a, b) = (connect(&cluster, "a"), connect(&cluster, "b"));
     let (term, _) = win(&a).await;
     a.inject(Fault::Late);
     a.write(term, CommitId(1), put("k", "a")).await.unwrap_err();
@@ -189,14 +190,16 @@ async fn a_late_transaction_of_an_old_term_is_never_applied() {
 #[tokio::test]
 async fn a_write_that_etcd_applies_seconds_late_does_not_undo_a_newer_one() {
     let cluster = EtcdCluster::start(3);
-    let store = connect(&cluster, "a").await;
+    let paused = cluster.leader().unwrap();
+    let mut settings = settings(&cluster, "a");
+    // So that the next call goes to the one that will stand still.
+    settings.endpoints.rotate_left(paused);
+    let store = EtcdStore::connect(settings).unwrap();
     let (term, _) = win(&store).await;
     store.write(term, CommitId(1), put("k", "1")).await.unwrap();
-    let paused = cluster.leader().unwrap();
     cluster.pause(paused);
     let mut unknown = 0;
     let mut number = 1;
-    // Which member a call goes to is chance: those to the paused one time out.
     let written = eventually(async || {
         number += 1;
         let id = CommitId(number);
@@ -211,19 +214,20 @@ async fn a_write_that_etcd_applies_seconds_late_does_not_undo_a_newer_one() {
         }
     });
     let written = written.await;
+    assert!(unknown > 0, "nothing timed out");
     cluster.resume(paused);
     eventually(async || cluster.leader()).await;
     // The paused one has caught up when a guarded write through every member holds.
     for id in written + 1..written + 10 {
         eventually(async || store.write(term, CommitId(id), put("k", &id.to_string())).await.ok()).await;
-        assert_eq!(value(&store, "k").await, Some(id.to_string()), "{unknown} were unknown");
+        assert_eq!(value(&store, "k").await, Some(id.to_string()));
     }
 }
 
 #[tokio::test]
 async fn one_member_of_three_may_go() {
     let mut cluster = EtcdCluster::start(3);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     for gone in 0..3 {
         cluster.kill(gone);
@@ -245,7 +249,7 @@ async fn one_member_of_three_may_go() {
 #[tokio::test]
 async fn without_space_nothing_is_written_and_the_error_says_what_to_do() {
     let cluster = EtcdCluster::start_with(1, &["--quota-backend-bytes", "16777216"]);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     let large = vec![7; 1 << 20];
     let mut id = 0;
@@ -271,7 +275,7 @@ async fn without_space_nothing_is_written_and_the_error_says_what_to_do() {
 #[tokio::test]
 async fn what_etcd_would_not_take_is_refused_before_it_is_sent() {
     let cluster = EtcdCluster::start(1);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     let many = (0..128).flat_map(|n| put(&format!("k{n}"), "")).collect();
     let large = vec![Write::Put { key: "k".into(), value: vec![0; 3 << 19] }];
@@ -288,7 +292,7 @@ async fn what_etcd_would_not_take_is_refused_before_it_is_sent() {
 #[tokio::test]
 async fn removals_and_puts_of_one_transaction_end_as_in_order() {
     let cluster = EtcdCluster::start(1);
-    let store = connect(&cluster, "a").await;
+    let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     let folder = KeyRange { start: "f/".into(), end: "f0".into() };
     let writes = [put("f/1", "a"), put("f/2", "b"), vec![Write::Remove(folder.clone())], put("f/2", "c")].concat();
