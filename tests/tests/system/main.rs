@@ -18,6 +18,7 @@ mod concurrency;
 mod conformance;
 mod dev_server;
 mod exactness;
+mod failover;
 mod generated_profiles;
 mod grpc_tools;
 mod kill_process;

@@ -3,19 +3,25 @@
 mod binaries;
 mod csv_file;
 mod dev;
+mod fleet;
 mod process;
+mod proxy;
 mod random;
 mod results;
 mod s3;
+mod sink;
 mod wait;
 
 pub(crate) use binaries::{repository, shared_directory, soak};
 pub(crate) use csv_file::{CsvFile, Table};
 pub(crate) use dev::{Dev, DevSettings};
+pub(crate) use fleet::{Fleet, FleetSettings};
 pub(crate) use process::{Finished, Process, command, run, run_json, warifu, warifu_in};
+pub(crate) use proxy::{Network, PARTITION, Proxy};
 pub(crate) use random::Random;
 pub(crate) use results::{Results, read_results};
 pub(crate) use s3::S3;
+pub(crate) use sink::{Sink, users_csv};
 pub(crate) use wait::{eventually, skipped};
 
 use std::path::Path;
