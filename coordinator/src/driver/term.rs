@@ -210,7 +210,8 @@ impl<'a> Term<'a> {
 
     /// Drops everything that rests on this term. Tasks are aborted: what they write is guarded by the term.
     fn step_down(mut self, reason: &'static str) -> TermEnd {
-        self.driver.leading.send_replace(Leadership::NOBODY);
+        // Said to callers if the store does not soon tell who leads now.
+        self.driver.leading.send_replace(Leadership::Nobody { problem: Some(reason.into()) });
         self.streams.abort_all();
         self.answer_all(RequestError::OutcomeUnknown);
         TermEnd::SteppedDown(reason)

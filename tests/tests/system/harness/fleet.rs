@@ -314,7 +314,7 @@ impl Fleet {
 
     fn s3_section(&self) -> String {
         let endpoint = self.s3_network.url();
-        format!("[s3]\nendpoint_url = \"{endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\n")
+        format!("[s3]\nendpoint_url = \"{endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n")
     }
 
     /// SIGTERM for everything that runs: all end with status 0.
