@@ -88,14 +88,9 @@ async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
     let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)).await);
     let listener = bind(config.server.listen).await?;
     let http_listener = bind(config.server.http_listen).await?;
-    let mut coordinator = Coordinator::start(
-        Settings::from(&config),
-        store,
-        Arc::new(objects),
-        listener,
-        Some(http_listener),
-    )
-    .await?;
+    let mut coordinator =
+        Coordinator::start(Settings::from(&config), store, Arc::new(objects), listener, Some(http_listener))
+            .await?;
     let (listen, http_listen) = (config.server.listen, config.server.http_listen);
     tracing::info!(%listen, %http_listen, version = env!("CARGO_PKG_VERSION"), "started");
     // Every arm can be dropped without loss.
@@ -115,7 +110,8 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 fn etcd_settings(config: &CoordinatorConfig, etcd: &EtcdConfig) -> anyhow::Result<EtcdSettings> {
     let from_file = |path: &PathBuf| {
         let password = std::fs::read_to_string(path);
-        let password = password.with_context(|| format!("cannot read store.password_file {}", path.display()))?;
+        let password =
+            password.with_context(|| format!("cannot read store.password_file {}", path.display()))?;
         anyhow::Ok(Secret::new(password.trim_end_matches(['\n', '\r'])))
     };
     let password = match &etcd.password_file {

@@ -154,7 +154,10 @@ impl Session {
     fn carry_out(&mut self, effect: SessionEffect) {
         match effect {
             SessionEffect::Send(id, message) => self.send(id, message),
-            SessionEffect::Disconnect(id) => self.disconnect(id),
+            SessionEffect::Disconnect(id) => {
+                warn!("the coordinator does not answer, or its term is over: the stream is given up");
+                self.disconnect(id);
+            }
             SessionEffect::Connect { not_before } => self.connect(not_before),
             SessionEffect::OpenRun(context) => {
                 let run = OpenRun::new(context, self.parts.worker.clone());

@@ -86,7 +86,8 @@ impl EtcdConfig {
         let prefix = section.filled_text("prefix").unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
         let choices = [("own", CompactionConfig::Own), ("server", CompactionConfig::Server)];
         let compaction = section.choice("compaction", &choices).unwrap_or(CompactionConfig::Own);
-        let (user, password) = (section.filled_text("user"), section.filled_text("password").map(Secret::new));
+        let (user, password) =
+            (section.filled_text("user"), section.filled_text("password").map(Secret::new));
         let password_file = section.path("password_file");
         let tls = section.table("tls").map(EtcdTlsConfig::read).unwrap_or_default();
 
@@ -98,7 +99,8 @@ impl EtcdConfig {
         }
         let endpoints = endpoints.filter(|endpoints| !endpoints.is_empty());
         if endpoints.is_none() {
-            section.problem("endpoints", "is required: the URLs of etcd's members, [\"http://127.0.0.1:2379\"]");
+            section
+                .problem("endpoints", "is required: the URLs of etcd's members, [\"http://127.0.0.1:2379\"]");
         }
         let endpoints = endpoints?;
         if let Some(problem) = endpoints_problem(&endpoints, tls != EtcdTlsConfig::default()) {
@@ -125,7 +127,8 @@ impl EtcdTlsConfig {
 
 fn endpoints_problem(endpoints: &[String], has_tls: bool) -> Option<String> {
     let with = |scheme: &str| {
-        let has_scheme = |endpoint: &&String| endpoint.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+        let has_scheme =
+            |endpoint: &&String| endpoint.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
         endpoints.iter().filter(has_scheme).count()
     };
     let (encrypted, plain) = (with("https://"), with("http://"));

@@ -208,7 +208,8 @@ impl EtcdCluster {
         }
         let alarms = call(0, "maintenance/alarm", json!({"action": "GET"}));
         for alarm in alarms["alarms"].as_array().into_iter().flatten() {
-            let disarm = json!({"action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"]});
+            let disarm =
+                json!({"action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"]});
             call(0, "maintenance/alarm", disarm);
         }
     }

@@ -18,7 +18,9 @@ const OPERATION_BYTES: usize = 32;
 
 /// Why nothing is sent to etcd.
 #[derive(Debug, thiserror::Error)]
-#[error("a transaction of {operations} operations and {bytes} bytes is more than etcd takes ({MAX_OPERATIONS} and {MAX_REQUEST_BYTES})")]
+#[error(
+    "a transaction of {operations} operations and {bytes} bytes is more than etcd takes ({MAX_OPERATIONS} and {MAX_REQUEST_BYTES})"
+)]
 struct TooLarge {
     operations: usize,
     bytes: usize,

@@ -50,7 +50,11 @@ impl Failure {
             Failure::TimedOut => true,
             Failure::NoSpace { .. } => false,
             Failure::Etcd(Error::GRpcStatus(status)) => match status.code() {
-                Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled | Code::Internal => true,
+                Code::Unavailable
+                | Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Internal => true,
                 Code::ResourceExhausted => self.is_certain(),
                 _ => false,
             },
@@ -123,7 +127,8 @@ impl Connection {
         if let Some((user, password)) = &settings.user {
             options = options.with_user(user, password.expose());
         }
-        let member = |endpoint: &String| ClusterMember { endpoint: endpoint.clone(), client: OnceCell::new() };
+        let member =
+            |endpoint: &String| ClusterMember { endpoint: endpoint.clone(), client: OnceCell::new() };
         let members = settings.endpoints.iter().map(member).collect();
         Ok(Self { members, options, current: AtomicUsize::new(0) })
     }

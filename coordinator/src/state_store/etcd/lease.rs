@@ -43,7 +43,9 @@ async fn renew(connection: Arc<Connection>, id: i64, ttl: Duration, mut renewed_
     while renewed_at.elapsed() < ttl {
         match renew_on_one_stream(&connection, id, ttl, &mut renewed_at).await {
             Renewal::Gone => break,
-            Renewal::Broken(error) => tracing::debug!(%error, "renewing etcd's lease failed, it is tried again"),
+            Renewal::Broken(error) => {
+                tracing::debug!(%error, "renewing etcd's lease failed, it is tried again")
+            }
         }
         tokio::time::sleep(RETRY).await;
     }

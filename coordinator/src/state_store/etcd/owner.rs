@@ -99,7 +99,11 @@ impl Owner {
 
     async fn campaign(&mut self) -> Result<Campaign, StoreError> {
         self.led = None;
-        let found = self.reads.one(&self.reads.layout.leader()).await.map_err(unavailable("ask for the leader in"))?;
+        let found = self
+            .reads
+            .one(&self.reads.layout.leader())
+            .await
+            .map_err(unavailable("ask for the leader in"))?;
         if let Some(leader) = found {
             if let Some(other) = self.unless_us(&leader)? {
                 self.register_if_possible().await;
@@ -165,10 +169,8 @@ impl Owner {
     async fn resign(&mut self, term: LeaderTerm) -> Result<(), StoreError> {
         self.led = None;
         let layout = &self.reads.layout;
-        let resign = [
-            TxnOp::put(layout.resigned(), term.0.to_string(), None),
-            TxnOp::delete(layout.leader(), None),
-        ];
+        let resign =
+            [TxnOp::put(layout.resigned(), term.0.to_string(), None), TxnOp::delete(layout.leader(), None)];
         let resign = Txn::new().when([layout.leads(term.0 as i64)]).and_then(resign);
         self.txn(resign).await.map(drop).map_err(unavailable("resign in"))
     }

@@ -116,7 +116,8 @@ const MAX_MEMBERS: usize = 256;
 
 /// What a key of the leader or of a member says.
 pub(super) fn process(key: &str, value: &[u8]) -> Result<Process, StoreError> {
-    let unreadable = |error| StoreError::Corrupt { key: key.to_owned(), kind: "process", source: Box::new(error) };
+    let unreadable =
+        |error| StoreError::Corrupt { key: key.to_owned(), kind: "process", source: Box::new(error) };
     Process::decode(value).map_err(unreadable)
 }
 

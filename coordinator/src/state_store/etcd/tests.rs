@@ -103,7 +103,8 @@ async fn one_of_two_leads_and_the_other_is_told_who() {
     assert!(handed_over, "nobody led before");
     let leader = Leader { term, endpoint: "http://a:7400".into() };
     assert_eq!(b.campaign().await.unwrap(), Campaign::Lost(leader));
-    let endpoints = |members: Vec<Member>| members.into_iter().map(|member| member.endpoint).collect::<Vec<_>>();
+    let endpoints =
+        |members: Vec<Member>| members.into_iter().map(|member| member.endpoint).collect::<Vec<_>>();
     assert_eq!(endpoints(b.members().await.unwrap()), ["http://a:7400", "http://b:7400"]);
 
     a.resign(term).await.unwrap();
@@ -255,7 +256,10 @@ async fn without_space_nothing_is_written_and_the_error_says_what_to_do() {
     let mut id = 0;
     let (last, error) = eventually(async || {
         id += 1;
-        match store.write(term, CommitId(id), vec![Write::Put { key: "k".into(), value: large.clone() }]).await {
+        match store
+            .write(term, CommitId(id), vec![Write::Put { key: "k".into(), value: large.clone() }])
+            .await
+        {
             Ok(()) => None,
             Err(error) => Some((id, error)),
         }
@@ -295,7 +299,8 @@ async fn removals_and_puts_of_one_transaction_end_as_in_order() {
     let store = connect(&cluster, "a");
     let (term, _) = win(&store).await;
     let folder = KeyRange { start: "f/".into(), end: "f0".into() };
-    let writes = [put("f/1", "a"), put("f/2", "b"), vec![Write::Remove(folder.clone())], put("f/2", "c")].concat();
+    let writes =
+        [put("f/1", "a"), put("f/2", "b"), vec![Write::Remove(folder.clone())], put("f/2", "c")].concat();
     store.write(term, CommitId(1), writes).await.unwrap();
     assert_eq!(store.scan(&folder, 9).await.unwrap(), [("f/2".to_owned(), b"c".to_vec())]);
     assert_eq!(store.last(&folder).await.unwrap(), Some(("f/2".to_owned(), b"c".to_vec())));

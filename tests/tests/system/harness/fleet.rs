@@ -92,7 +92,13 @@ impl Fleet {
             self.s3_section(),
         );
         std::fs::write(self.path(&format!("coordinator-{index}.toml")), config).unwrap();
-        self.coordinators.push(Coordinator { port: ports[0], network, etcd_network, process: None, paused: false });
+        self.coordinators.push(Coordinator {
+            port: ports[0],
+            network,
+            etcd_network,
+            process: None,
+            paused: false,
+        });
     }
 
     /// Starts a coordinator that does not run.
@@ -167,9 +173,7 @@ impl Fleet {
 
     /// Waits until a coordinator that runs leads, and returns which.
     pub(crate) fn wait_for_leader(&self) -> usize {
-        eventually("a coordinator leads", READY_WITHIN, || {
-            self.leader().filter(|&leader| self.runs(leader))
-        })
+        eventually("a coordinator leads", READY_WITHIN, || self.leader().filter(|&leader| self.runs(leader)))
     }
 
     fn runs(&self, index: usize) -> bool {
@@ -308,13 +312,17 @@ impl Fleet {
     fn process(&self, binary: &str, config: &str) -> Command {
         let mut process = command(binary);
         process.current_dir(self.directory.path()).args(["--config", config]);
-        process.env("AWS_ACCESS_KEY_ID", self.s3.s3_keys().0).env("AWS_SECRET_ACCESS_KEY", self.s3.s3_keys().1);
+        process
+            .env("AWS_ACCESS_KEY_ID", self.s3.s3_keys().0)
+            .env("AWS_SECRET_ACCESS_KEY", self.s3.s3_keys().1);
         process
     }
 
     fn s3_section(&self) -> String {
         let endpoint = self.s3_network.url();
-        format!("[s3]\nendpoint_url = \"{endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n")
+        format!(
+            "[s3]\nendpoint_url = \"{endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n"
+        )
     }
 
     /// SIGTERM for everything that runs: all end with status 0.

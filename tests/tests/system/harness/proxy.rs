@@ -152,7 +152,8 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) {
     }
     let (requests, answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let shared_with_answers = Arc::clone(shared);
-    let answering = std::thread::spawn(move || pump(answers, client, Direction::Answers, &shared_with_answers));
+    let answering =
+        std::thread::spawn(move || pump(answers, client, Direction::Answers, &shared_with_answers));
     pump(requests, server, Direction::Requests, shared);
     // A panic there is a bug of the test that shows itself.
     _ = answering.join();
