@@ -27,7 +27,7 @@ impl Story {
         for id in ["w0", "w1"] {
             fleet.start_worker(id, 4, &sink.handler());
         }
-        fleet.s3().put("input", "users.csv", users_csv(rows));
+        fleet.s3().put("input", "users.csv", users_csv(0..rows));
         fleet.submit(
             "r",
             "itemReader: {bucket: input, key: users.csv, readerConfig: {inputType: CSV}}\n\

@@ -45,6 +45,7 @@ pub(crate) struct Fleet {
 
 struct Coordinator {
     port: u16,
+    http_port: u16,
     /// Between this coordinator and everybody who talks to it but the test.
     network: Proxy,
     /// Between this coordinator and each member of etcd.
@@ -94,6 +95,7 @@ impl Fleet {
         std::fs::write(self.path(&format!("coordinator-{index}.toml")), config).unwrap();
         self.coordinators.push(Coordinator {
             port: ports[0],
+            http_port: ports[1],
             network,
             etcd_network,
             process: None,
@@ -132,9 +134,14 @@ impl Fleet {
         self.coordinators[index].process.as_ref().unwrap().signal(Signal::SIGCONT);
     }
 
-    /// What a coordinator has said so far.
-    pub(crate) fn coordinator_log(&self, index: usize) -> String {
-        self.coordinators[index].process.as_ref().map_or_else(String::new, Process::stderr)
+    /// Any other signal.
+    pub(crate) fn signal_coordinator(&self, index: usize, signal: Signal) {
+        self.coordinators[index].process.as_ref().unwrap().signal(signal);
+    }
+
+    /// Where a coordinator serves metrics.
+    pub(crate) fn http_port(&self, index: usize) -> u16 {
+        self.coordinators[index].http_port
     }
 
     /// The network between a coordinator and workers and other coordinators.
@@ -226,9 +233,17 @@ impl Fleet {
         self.workers.len()
     }
 
-    /// kill -9.
-    pub(crate) fn kill_worker(&mut self, index: usize) {
-        self.workers[index].process.take().unwrap().kill();
+    /// kill -9; returns the id that the process had.
+    pub(crate) fn kill_worker(&mut self, index: usize) -> u32 {
+        let process = self.workers[index].process.take().unwrap();
+        let id = process.id();
+        process.kill();
+        id
+    }
+
+    /// The id of a worker's process.
+    pub(crate) fn worker_id(&self, index: usize) -> u32 {
+        self.workers[index].process.as_ref().unwrap().id()
     }
 
     /// SIGTERM; it must end by itself with status 0.

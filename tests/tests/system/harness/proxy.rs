@@ -73,11 +73,6 @@ impl Proxy {
         Self { port, shared }
     }
 
-    /// Its own port.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Its URL.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)

@@ -1,5 +1,6 @@
 //! A database that notes every write to it, so that a row that is written twice with the same values shows.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::fleet::sql_handler;
@@ -34,7 +35,8 @@ impl Sink {
         count(&self.database, "SELECT COUNT(*) FROM effects")
     }
 
-    /// Makes sure that each of `rows` rows, as [`users_csv`] has them, was written once, with its own value, and audited once.
+    /// Makes sure that each of the first `rows` rows, as [`users_csv`] has them, was written once, with its own value, and
+    /// audited once.
     #[track_caller]
     pub(crate) fn expect_each_once(&self, rows: u64) {
         for (query, expected) in [
@@ -49,8 +51,8 @@ impl Sink {
     }
 }
 
-/// A file of `rows` users; the counts of posts are 0, 1, 2 and so on.
-pub(crate) fn users_csv(rows: u64) -> String {
-    let lines = (0..rows).map(|row| format!("U{row:07},{row},\"a note,\nof two lines\"\n"));
+/// A file of users with these numbers; each number is also the count of posts.
+pub(crate) fn users_csv(numbers: Range<u64>) -> String {
+    let lines = numbers.map(|row| format!("U{row:07},{row},\"a note,\nof two lines\"\n"));
     ["user_id,post_count,note\n".to_owned()].into_iter().chain(lines).collect()
 }

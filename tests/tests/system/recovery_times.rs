@@ -1,0 +1,199 @@
+//! How long a loss is felt, with the default times. Once in the ordinary tests, so that it works; `just measure` does each twenty
+//! times and prints the table of docs/reliability.md.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Fleet, FleetSettings, Network, PARTITION, eventually, text};
+
+/// Far beyond what any of it takes.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Batches of the run that is disturbed; it does not end by itself.
+const BATCHES: u64 = 1_000_000;
+
+/// A fleet, and a run whose handler notes each call with the worker's process and the batch.
+struct Story {
+    fleet: Fleet,
+    calls: PathBuf,
+}
+
+impl Story {
+    fn begin() -> Self {
+        let mut fleet = Fleet::start(&FleetSettings::default());
+        let calls = fleet.path("calls");
+        std::fs::write(&calls, "").unwrap();
+        let handler = format!(
+            "[handlers.watched]\ntype = \"exec\"\ncommand = [\"sh\", \"-c\", \
+             'echo \"start $PPID $WARIFU_BATCH_NUMBER\" >>\"{0}\"; sleep 0.2; \
+             echo \"end $PPID $WARIFU_BATCH_NUMBER\" >>\"{0}\"; cat']\n",
+            text(&calls)
+        );
+        for id in ["w0", "w1", "w2"] {
+            fleet.start_worker(id, 4, &handler);
+        }
+        let lines: String = (0..BATCHES).map(|call| format!("{call}\n")).collect();
+        fleet.s3().put("input", "in.csv", format!("id\n{lines}"));
+        fleet.submit(
+            "r",
+            "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
+             itemBatcher: {maxItemsPerBatch: 1}\nitemProcessor: {handler: watched}\n\
+             resultWriter: {bucket: output, prefix: r/}\n",
+        );
+        let story = Self { fleet, calls };
+        story.wait_until_all_work();
+        story
+    }
+
+    fn lines(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.calls).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until each worker has begun a call from now on.
+    fn wait_until_all_work(&self) {
+        let before = self.lines().len();
+        let workers: Vec<String> = (0..self.fleet.workers())
+            .map(|worker| format!("start {} ", self.fleet.worker_id(worker)))
+            .collect();
+        eventually("all workers work", DEADLINE, || {
+            let lines = self.lines();
+            let works = |worker: &String| lines[before..].iter().any(|line| line.starts_with(worker));
+            workers.iter().all(works).then_some(())
+        });
+    }
+
+    /// Waits until another coordinator than `old` leads and a call has begun after that.
+    fn wait_for_leases_of_another_leader(&self, old: usize) {
+        eventually("another one leads", DEADLINE, || {
+            (0..self.fleet.coordinators()).find(|&index| index != old && leads(self.fleet.http_port(index)))
+        });
+        let before = self.lines().len();
+        eventually("calls begin", DEADLINE, || {
+            self.lines()[before..].iter().any(|line| line.starts_with("start")).then_some(())
+        });
+    }
+
+    fn leader_killed(&mut self) -> Duration {
+        let leader = self.fleet.wait_for_leader();
+        let began = Instant::now();
+        self.fleet.kill_coordinator(leader);
+        self.wait_for_leases_of_another_leader(leader);
+        let took = began.elapsed();
+        self.fleet.start_coordinator(leader);
+        took
+    }
+
+    fn leader_and_worker_killed(&mut self) -> Duration {
+        let leader = self.fleet.wait_for_leader();
+        let began = Instant::now();
+        self.fleet.kill_coordinator(leader);
+        self.fleet.kill_worker(0);
+        self.wait_for_leases_of_another_leader(leader);
+        let took = began.elapsed();
+        self.fleet.start_coordinator(leader);
+        self.fleet.spawn_worker(0);
+        took
+    }
+
+    fn leader_stopped(&mut self) -> Duration {
+        let leader = self.fleet.wait_for_leader();
+        let began = Instant::now();
+        self.fleet.signal_coordinator(leader, Signal::SIGTERM);
+        self.wait_for_leases_of_another_leader(leader);
+        let took = began.elapsed();
+        self.fleet.stop_coordinator(leader);
+        self.fleet.start_coordinator(leader);
+        took
+    }
+
+    /// Until every batch that ran in the worker begins elsewhere, or in its next process.
+    fn worker_killed(&mut self, restart: bool) -> Duration {
+        let began = Instant::now();
+        let killed = self.fleet.kill_worker(0);
+        let lines = self.lines();
+        let of = |what: &str| -> Vec<String> {
+            let prefix = format!("{what} {killed} ");
+            lines.iter().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+        };
+        let ended = of("end");
+        let running: Vec<String> = of("start").into_iter().filter(|batch| !ended.contains(batch)).collect();
+        assert!(!running.is_empty(), "the worker had nothing to lose");
+        if restart {
+            self.fleet.spawn_worker(0);
+        }
+        eventually("its batches begin again", DEADLINE, || {
+            let lines = self.lines();
+            let begins = |batch: &String| {
+                let again = |line: &&String| {
+                    line.starts_with("start")
+                        && line.ends_with(&format!(" {batch}"))
+                        && !line.contains(&format!(" {killed} "))
+                };
+                lines.iter().any(|line| again(&line))
+            };
+            running.iter().all(begins).then_some(())
+        });
+        let took = began.elapsed();
+        if !restart {
+            self.fleet.spawn_worker(0);
+        }
+        took
+    }
+
+    /// Until a worker gives its silent stream up.
+    fn partition(&mut self) -> Duration {
+        let leader = self.fleet.wait_for_leader();
+        let noticed = |fleet: &Fleet| fleet.worker_log(1).matches("the stream is given up").count();
+        let before = noticed(&self.fleet);
+        let began = Instant::now();
+        self.fleet.set_network(leader, PARTITION);
+        eventually("it is noticed", DEADLINE, || (noticed(&self.fleet) > before).then_some(()));
+        let took = began.elapsed();
+        self.fleet.set_network(leader, Network::Passes);
+        took
+    }
+}
+
+/// Whether the coordinator's metrics say that it leads.
+fn leads(http_port: u16) -> bool {
+    let metrics = || {
+        let mut socket = TcpStream::connect(("127.0.0.1", http_port)).ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    metrics().is_some_and(|metrics| metrics.contains("\nwarifu_leading 1"))
+}
+
+type Disturbance = fn(&mut Story) -> Duration;
+
+const DISTURBANCES: [(&str, Disturbance); 6] = [
+    ("kill -9 of the leader, until another one's leases are worked on", Story::leader_killed),
+    ("the same, and a worker with it", Story::leader_and_worker_killed),
+    ("SIGTERM to the leader, until another one's leases are worked on", Story::leader_stopped),
+    ("kill -9 of a worker, until its batches run elsewhere", |story| story.worker_killed(false)),
+    ("kill -9 of a worker that starts again, until its batches run", |story| story.worker_killed(true)),
+    ("partition, until workers give the stream up", Story::partition),
+];
+
+#[test]
+fn every_loss_is_felt_for_a_while_only() {
+    let times = std::env::var("WARIFU_MEASURE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let mut story = Story::begin();
+    println!("| what | times | median | worst |\n| --- | --- | --- | --- |");
+    for (what, disturb) in DISTURBANCES {
+        let mut took: Vec<Duration> = Vec::new();
+        for _ in 0..times {
+            took.push(disturb(&mut story));
+            story.wait_until_all_work();
+        }
+        took.sort_unstable();
+        let (median, worst) = (took[took.len() / 2].as_secs_f64(), took[took.len() - 1].as_secs_f64());
+        println!("| {what} | {times} | {median:.1} s | {worst:.1} s |");
+    }
+}
