@@ -8,6 +8,8 @@ use warifu_scheduler::record::{
     PlanRecord, Record, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun,
 };
 
+use crate::measure::written_bytes;
+
 /// One stored run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StoredRun {
@@ -48,7 +50,7 @@ impl Store {
         }
         self.commits += 1;
         for record in &commit.records {
-            self.bytes_written += record.estimated_bytes() as u64;
+            self.bytes_written += written_bytes(record);
             self.put(record.clone());
         }
         true
