@@ -33,6 +33,7 @@ impl Scheduler {
         map_run.status = part.status;
         map_run.grants_suspended = false;
         map_run.outputs.extend(part.outputs);
+        map_run.last_parts = part.last_parts.or(map_run.last_parts.take());
         map_run.refresh_spec();
         if part.redriven {
             map_run.leaves_end = false;

@@ -43,8 +43,6 @@ pub(crate) fn count_report(
         }
         None => shard.reports.push((report.lease, RangeSet::from_iter([report.number.0]))),
     }
-    shard.succeeded_parts.extend(report.succeeded_part.clone());
-    shard.failed_parts.extend(report.failed_part.clone());
     failures
 }
 

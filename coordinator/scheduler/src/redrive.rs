@@ -15,7 +15,6 @@ pub(crate) fn reopened(mut record: ShardRecord, redrive: u32) -> ShardRecord {
         return record;
     }
     record.redrive = redrive;
-    record.failed_parts.clear();
     record.losses.clear();
     record.begun = RangeSet::new();
     let open = std::mem::take(&mut record.open);

@@ -42,7 +42,8 @@ impl LiveBytes {
         let shard_bytes = run.shards.values().map(entry_bytes).sum();
         let status = run.status.iter().map(entry_bytes).sum::<u64>();
         let plan = run.plan.iter().map(entry_bytes).sum::<u64>();
-        Self { shards, shard_bytes, bytes: shard_bytes + status + plan }
+        let parts = run.parts.values().map(entry_bytes).sum::<u64>();
+        Self { shards, shard_bytes, bytes: shard_bytes + status + plan + parts }
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn written_bytes(record: &Record) -> u64 {
         Record::PutPlan(_, plan) => entry_bytes(plan),
         Record::PutShard(_, _, shard) => entry_bytes(shard),
         Record::PutFailures { failures, .. } => entry_bytes(failures),
+        Record::PutParts { parts, .. } => entry_bytes(parts),
         Record::PutOutputs { lines, .. } => entry_bytes(lines),
         Record::PutRoster(_, roster) => entry_bytes(roster),
         Record::RemoveFailures(_) | Record::RemoveMapRun(_) | Record::RemoveRoster(..) => KEY_BYTES,
@@ -148,7 +150,5 @@ fn fresh_record(composed: ComposedShard, composer: &Composer) -> ShardRecord {
         losses: Default::default(),
         deaths: Default::default(),
         reports: Vec::new(),
-        succeeded_parts: Vec::new(),
-        failed_parts: Vec::new(),
     }
 }
