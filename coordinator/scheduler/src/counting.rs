@@ -43,6 +43,9 @@ pub(crate) fn count_report(
         }
         None => shard.reports.push((report.lease, RangeSet::from_iter([report.number.0]))),
     }
+    if shard.is_decided() {
+        shard.settle();
+    }
     failures
 }
 

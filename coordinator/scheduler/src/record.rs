@@ -183,11 +183,35 @@ pub struct ShardRecord {
     pub losses: BTreeMap<u32, u32>,
     /// Deaths in a row of a single-process installation, by batches that were in progress.
     pub deaths: BTreeMap<u32, u32>,
-    /// Which reports were counted, by lease.
+    /// Which reports were counted, by lease; empty once every batch is decided.
     pub reports: Vec<(LeaseId, RangeSet)>,
 }
 
 impl ShardRecord {
+    /// True once every batch is decided.
+    pub(crate) fn is_decided(&self) -> bool {
+        let decided = self.finished.iter().map(|range| range.end_batch - range.first_batch);
+        decided.sum::<u32>() == self.composed.batches
+    }
+
+    /// Forgets what only an undecided shard needs: which batches are begun, which reports were counted, and where cutting
+    /// can start again but for batches that a redrive would send again.
+    ///
+    /// A report that comes once more is still not counted: all its batches are decided.
+    pub(crate) fn settle(&mut self) {
+        self.begun = RangeSet::new();
+        self.reports.clear();
+        let open = &self.open;
+        let checkpoints = std::mem::take(&mut self.composed.checkpoints);
+        // Batches from one checkpoint on, up to the next one: of those that hold an open batch both ends are kept.
+        let holds_open = |from: usize| {
+            let end = checkpoints.get(from + 1).map_or(u32::MAX, |next| next.batch);
+            open.range(checkpoints[from].batch..end).next().is_some()
+        };
+        let needed = |at: &usize| holds_open(*at) || at.checked_sub(1).is_some_and(holds_open);
+        self.composed.checkpoints = (0..checkpoints.len()).filter(needed).map(|at| checkpoints[at]).collect();
+    }
+
     /// Roughly the bytes that it takes.
     pub fn estimated_bytes(&self) -> usize {
         128 + self.composed.checkpoints.len() * 16
@@ -313,3 +337,6 @@ pub struct StoredMapRun {
     /// Its outputs, in order.
     pub outputs: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ pub(crate) fn reopened(mut record: ShardRecord, redrive: u32) -> ShardRecord {
     }
     record.redrive = redrive;
     record.losses.clear();
+    record.reports.clear(); // those of an earlier redrive are refused by its number
     record.begun = RangeSet::new();
     let open = std::mem::take(&mut record.open);
     for (batch, open) in open {

@@ -9,6 +9,7 @@ use warifu_model::RangeSet;
 use warifu_scheduler::record::{Record, ShardRecord};
 
 use crate::plan::Plan;
+use crate::random::Random;
 use crate::store::StoredRun;
 use crate::world::run;
 
@@ -22,14 +23,17 @@ const VERSION_BYTES: u64 = 1;
 const PLANNED_SHARDS: u32 = 131_072;
 const SHARD_BYTES: u64 = 8 << 20;
 
-/// A row that fills every shard of the planned object without a rest: every shard is scanned as the first one is.
-const PLANNED_ROW: &[u8; 16] = b"1234567,some t,\n";
+/// Slots of each of the four workers: a report has a few batches then, or a few thousand.
+const FEW_SLOTS: u32 = 8;
+const MANY_SLOTS: u32 = 2_000;
 
 /// What one run takes in the store.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LiveBytes {
     /// Its shards.
     pub shards: u64,
+    /// Its result files.
+    pub parts: u64,
     /// Records of shards.
     pub shard_bytes: u64,
     /// Everything.
@@ -42,8 +46,9 @@ impl LiveBytes {
         let shard_bytes = run.shards.values().map(entry_bytes).sum();
         let status = run.status.iter().map(entry_bytes).sum::<u64>();
         let plan = run.plan.iter().map(entry_bytes).sum::<u64>();
-        let parts = run.parts.values().map(entry_bytes).sum::<u64>();
-        Self { shards, shard_bytes, bytes: shard_bytes + status + plan + parts }
+        let log = run.parts.values().map(entry_bytes).sum::<u64>();
+        let parts = run.parts.values().map(|entry| entry.len() as u64).sum();
+        Self { shards, parts, shard_bytes, bytes: shard_bytes + status + plan + log }
     }
 }
 
@@ -68,26 +73,34 @@ fn entry_bytes(value: &impl Serialize) -> u64 {
     KEY_BYTES + VERSION_BYTES + size.expect("records are what the store keeps as postcard") as u64
 }
 
-/// Runs a large run without faults, and says what it cost the store; an error if something did not hold.
+/// Runs large runs without faults, and says what they cost the store; an error if something did not hold.
 pub fn measure_store(seed: u64) -> Result<String, String> {
-    let outcome = run(&Plan::for_measuring(seed));
+    let mut text = String::new();
+    for slots in [FEW_SLOTS, MANY_SLOTS] {
+        text += &measure_run(&Plan::for_measuring(seed, slots), slots)?;
+    }
+    let planned = planned_bytes() as f64 / 1e6;
+    Ok(format!("{text}plan of {PLANNED_SHARDS} shards, composed and nothing finished: {planned:.1} MB"))
+}
+
+fn measure_run(plan: &Plan, slots: u32) -> Result<String, String> {
+    let outcome = run(plan);
     let statistics = outcome.statistics;
     if let Some(violation) = outcome.violation {
         return Err(format!("{violation}\n{statistics:?}"));
     }
     let (batches, live) = (statistics.counted_batches.max(1) as f64, outcome.live);
-    let per_shard = |bytes: u64| bytes / live.shards.max(1);
+    let per_shard = |count: u64| count / live.shards.max(1);
     Ok(format!(
-        "{statistics:?}\n\
-         history: {:.1} MB per million batches in {:.4} transactions per batch\n\
-         finished run: {} bytes per shard, {} of them for its record ({} shards)\n\
-         plan of {PLANNED_SHARDS} shards, composed and nothing finished: {:.1} MB",
+        "workers of {slots} slots: {statistics:?}\n\
+         \thistory: {:.1} MB per million batches in {:.4} transactions per batch\n\
+         \tfinished run: {} bytes per shard, {} of them for its record; {} result files per shard, {} shards\n",
         statistics.bytes_written as f64 / batches,
         statistics.commits as f64 / batches,
         per_shard(live.bytes),
         per_shard(live.shard_bytes),
+        per_shard(live.parts),
         live.shards,
-        planned_bytes() as f64 / 1e6,
     ))
 }
 
@@ -119,7 +132,7 @@ fn scan_of_first_shard(dialect: &Dialect, limits: &Limits) -> ShardScan {
         max_record_bytes: limits.max_record_bytes,
     };
     scan(&ScanRequest {
-        bytes: &PLANNED_ROW.repeat(SHARD_BYTES as usize / PLANNED_ROW.len()),
+        bytes: &planned_shard(),
         range: ByteRange::new(0, SHARD_BYTES),
         previous: None,
         entry: None,
@@ -127,6 +140,18 @@ fn scan_of_first_shard(dialect: &Dialect, limits: &Limits) -> ShardScan {
         item_limit: None,
         rules: &rules,
     })
+}
+
+/// Rows of all lengths that fill a shard without a rest: every shard is then scanned as the first one is.
+fn planned_shard() -> Vec<u8> {
+    let mut random = Random::new(1);
+    let mut bytes = Vec::with_capacity(SHARD_BYTES as usize);
+    while bytes.len() < SHARD_BYTES as usize {
+        let left = SHARD_BYTES - bytes.len() as u64;
+        let length = if left < 400 { left } else { random.between(20, 200) };
+        bytes.extend(std::iter::repeat_n(b'x', length as usize - 1).chain([b'\n']));
+    }
+    bytes
 }
 
 /// The same rows elsewhere in the object.

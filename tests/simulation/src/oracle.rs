@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::Grant;
 use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber, TotalItems};
-use warifu_scheduler::record::{PartsRecord, Record, ShardRecord, StatusRecord};
+use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
 use warifu_scheduler::{Commit, ManifestOrder, Rejection, Reply};
 
 use crate::measure::written_bytes;
@@ -27,8 +27,30 @@ pub(crate) struct Oracle {
     pub(crate) statistics: Statistics,
     /// Items of each stored part.
     pub(crate) parts: BTreeMap<(MapRunId, String), Vec<u64>>,
+    /// Which report each of them belongs to.
+    pub(crate) reports_of_parts: BTreeMap<String, (LeaseId, u32)>,
+    /// Reports that some transaction counted.
+    counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
+}
+
+impl Oracle {
+    /// What a transaction says of reports: an undecided shard names them, a finished one has left only their parts.
+    fn note_counted(&mut self, record: &Record) {
+        match record {
+            Record::PutShard(_, _, shard) => {
+                let reports = shard.reports.iter();
+                let each = reports.flat_map(|(lease, numbers)| numbers.iter().map(|number| (*lease, number)));
+                self.counted_reports.extend(each);
+            }
+            Record::PutParts { parts, .. } => {
+                let reports = parts.iter().filter_map(|part| self.reports_of_parts.get(&part.name));
+                self.counted_reports.extend(reports);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl World {
@@ -82,11 +104,11 @@ impl World {
 
     /// A leader acknowledges a report.
     pub(crate) fn check_acknowledged(&self, lease: LeaseId, report: ReportNumber) -> Result<(), String> {
-        let counted = |shard: &ShardRecord| {
-            shard.reports.iter().any(|(counted, numbers)| *counted == lease && numbers.contains(report.0))
-        };
-        let durable = self.store.runs.values().any(|run| run.shards.values().any(counted));
-        if durable { Ok(()) } else { Err(format!("report {lease}/{report} is acknowledged and not durable")) }
+        if self.oracle.counted_reports.contains(&(lease, report.0)) {
+            Ok(())
+        } else {
+            Err(format!("report {lease}/{report} is acknowledged and not durable"))
+        }
     }
 
     pub(crate) fn check_reply(&mut self, reply: &Result<Reply, Rejection>) -> Result<(), String> {
@@ -104,6 +126,7 @@ impl World {
         if commit.records.len() > MAX_COMMIT_RECORDS || bytes > MAX_COMMIT_BYTES {
             return Err(format!("a transaction has {} records of {bytes} bytes", commit.records.len()));
         }
+        commit.records.iter().for_each(|record| self.oracle.note_counted(record));
         let runs: BTreeSet<MapRunId> = commit.records.iter().filter_map(run_of).cloned().collect();
         for id in runs {
             let Some(status) = self.store.runs.get(&id).and_then(|run| run.status.clone()) else { continue };
