@@ -183,7 +183,7 @@ pub struct ShardRecord {
     pub losses: BTreeMap<u32, u32>,
     /// Deaths in a row of a single-process installation, by batches that were in progress.
     pub deaths: BTreeMap<u32, u32>,
-    /// Which reports were counted, by lease; empty once every batch is decided.
+    /// Which reports were counted that left batches undecided, by lease; empty once every batch is decided.
     pub reports: Vec<(LeaseId, RangeSet)>,
 }
 
