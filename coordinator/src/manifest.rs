@@ -1,6 +1,6 @@
 //! What only the coordinator can write of a run's results: the manifest, what never started, and what was aborted.
 //!
-//! All bytes follow from the order alone, so that writing again after a crash writes the same. `manifest.json` comes last:
+//! All bytes follow from the order and the log of parts that it names, so that writing again after a crash writes the same. `manifest.json` comes last:
 //! only files that it names count.
 //!
 //! `MapRunArn` has AWS's spelling without region and account, which do not exist here: `arn:aws:states:::mapRun:mapRuns/ID`.
@@ -14,6 +14,11 @@ use warifu_common::object_store::{MAX_PUT_BYTES, ObjectError, ObjectLocation, Ob
 use warifu_model::protocol::RunFault;
 use warifu_model::{FailureKind, ItemCounts, MapRunState, PartRef, ResultLocation, error_name};
 use warifu_scheduler::{ManifestOrder, Summary};
+
+mod parts;
+
+pub(crate) use parts::Parts;
+use parts::{Files, Manifest, ResultFiles, TooManyParts};
 
 const MANIFEST: &str = "manifest.json";
 const JSON_TYPE: &str = "application/json";
@@ -39,24 +44,40 @@ const TOP_ERRORS: usize = 5;
 pub(crate) async fn write(
     objects: &dyn ObjectStore,
     order: &ManifestOrder,
+    parts: Parts,
 ) -> Result<ResultLocation, RunFault> {
-    write_files(objects, order).await.map_err(|error| fault(order, &error))
+    let Parts { succeeded, failed, left_out: false } = parts else {
+        return Err(fault(order, &TooManyParts));
+    };
+    let files = write_files(objects, order, succeeded, failed).await;
+    files.map_err(|error| fault(order, &error))
 }
 
 async fn write_files(
     objects: &dyn ObjectStore,
     order: &ManifestOrder,
+    succeeded: Vec<PartRef>,
+    mut failed: Vec<PartRef>,
 ) -> Result<ResultLocation, ObjectError> {
     let writer = Writer { objects, order };
     writer.keep_earlier_manifest().await?;
     let pending = writer.put_lines("PENDING", pending_lines(order)).await?;
-    let aborted = writer.put_lines("FAILED_ABORTED", aborted_lines(order)).await?;
-    let manifest = manifest(order, &aborted, &pending);
-    writer.put(MANIFEST, to_bytes(&manifest), JSON_TYPE).await?;
+    failed.extend(writer.put_lines("FAILED_ABORTED", aborted_lines(order)).await?);
+    let manifest = Manifest {
+        bucket: &order.bucket,
+        arn: format!("arn:aws:states:::mapRun:{}", order.map_run.resource_name()),
+        files: ResultFiles {
+            succeeded: Files::new(order, succeeded),
+            failed: Files::new(order, failed),
+            pending: Files::new(order, pending),
+        },
+        summary: summary(order),
+    };
+    writer.put(MANIFEST, manifest.to_bytes(), JSON_TYPE).await?;
     Ok(ResultLocation { bucket: order.bucket.clone(), manifest_key: writer.key(MANIFEST) })
 }
 
-fn fault(order: &ManifestOrder, error: &ObjectError) -> RunFault {
+fn fault(order: &ManifestOrder, error: &(dyn std::error::Error + 'static)) -> RunFault {
     let text = format!(
         "the manifest below s3://{}/{} cannot be written: {}",
         order.bucket,
@@ -216,29 +237,6 @@ fn aborted_cause(order: &ManifestOrder) -> String {
     }
 }
 
-fn manifest(order: &ManifestOrder, aborted: &[PartRef], pending: &[PartRef]) -> Value {
-    let failed: Vec<&PartRef> = order.failed.iter().chain(aborted).collect();
-    json!({
-        "DestinationBucket": order.bucket,
-        "MapRunArn": format!("arn:aws:states:::mapRun:{}", order.map_run.resource_name()),
-        "ResultFiles": {
-            "SUCCEEDED": files(order, &order.succeeded.iter().collect::<Vec<_>>()),
-            "FAILED": files(order, &failed),
-            "PENDING": files(order, &pending.iter().collect::<Vec<_>>()),
-        },
-        "Summary": summary(order),
-    })
-}
-
-/// Files by name: the order in which parts were counted would differ after a recovery.
-fn files(order: &ManifestOrder, parts: &[&PartRef]) -> Vec<Value> {
-    let mut parts = parts.to_vec();
-    parts.sort_by(|a, b| a.name.cmp(&b.name));
-    let entry =
-        |part: &PartRef| json!({ "Key": format!("{}{}", order.prefix, part.name), "Size": part.size_bytes });
-    parts.into_iter().map(entry).collect()
-}
-
 fn summary(order: &ManifestOrder) -> Value {
     let summary = &order.summary;
     let errors = errors(summary);
@@ -298,10 +296,6 @@ fn state_name(state: MapRunState) -> &'static str {
         MapRunState::Failed => "FAILED",
         MapRunState::Aborted => "ABORTED",
     }
-}
-
-fn to_bytes(value: &Value) -> Bytes {
-    Bytes::from(format!("{value:#}\n"))
 }
 
 #[cfg(test)]

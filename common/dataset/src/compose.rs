@@ -69,6 +69,7 @@ pub struct ComposedShard {
     /// Batches that they make.
     pub batches: u32,
     /// Where cutting can start again.
+    #[serde(with = "crate::packed")]
     pub checkpoints: Vec<Checkpoint>,
 }
 

@@ -35,6 +35,7 @@ mod item;
 mod json;
 mod leap;
 mod machine;
+mod packed;
 mod plan;
 mod positions;
 mod problem;

@@ -439,7 +439,7 @@ pub struct FailedItems {
 pub enum ReportVerdict {
     /// Counted, durably, by this report.
     Accepted,
-    /// Counted by another lease.
+    /// All its batches are decided already, by another lease or by this report when it came first: nothing is left to do.
     Superseded,
     /// Nothing of it was counted. The named batches are not the worker's any more; the rest goes into a new report.
     Refused {

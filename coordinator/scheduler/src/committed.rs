@@ -33,6 +33,7 @@ impl Scheduler {
         map_run.status = part.status;
         map_run.grants_suspended = false;
         map_run.outputs.extend(part.outputs);
+        map_run.last_parts = part.last_parts.or(map_run.last_parts.take());
         map_run.refresh_spec();
         if part.redriven {
             map_run.leaves_end = false;
@@ -75,6 +76,7 @@ impl Scheduler {
         let Some(map_run) = self.map_runs.get_mut(&report.map_run) else { return };
         let Some(shard) = map_run.shards.get_mut(&report.shard.0) else { return };
         shard.committing.remove(batch);
+        shard.record.begun.remove(batch);
         let granted_to = shard.leased.remove(&batch);
         if let Some(lease) = granted_to.and_then(|lease| self.leases.get_mut(&lease)) {
             lease.remaining.remove(&batch);

@@ -37,18 +37,28 @@ pub(crate) fn count_report(
     for entry in &report.entries {
         count_entry(shard, status, entry, by, &mut failures);
     }
+    if report.entries.iter().any(|entry| !entry.undecided.is_empty()) {
+        name_report(shard, report);
+    }
+    if shard.is_decided() {
+        shard.settle();
+    }
+    failures
+}
+
+/// Remembers a report some of whose batches stay undecided: if it comes once more, nothing else tells that it was counted.
+///
+/// One whose batches are all decided needs no name: whichever report decided them, the worker is done with them.
+fn name_report(shard: &mut ShardRecord, report: &Report) {
     match shard.reports.iter_mut().find(|(lease, _)| *lease == report.lease) {
         Some((_, numbers)) => {
             numbers.insert(report.number.0);
         }
         None => shard.reports.push((report.lease, RangeSet::from_iter([report.number.0]))),
     }
-    shard.succeeded_parts.extend(report.succeeded_part.clone());
-    shard.failed_parts.extend(report.failed_part.clone());
-    failures
 }
 
-/// True if this very report was counted.
+/// True if this very report was counted, and left some of its batches undecided.
 pub(crate) fn was_counted(shard: &ShardRecord, report: &Report) -> bool {
     shard.reports.iter().any(|(lease, numbers)| *lease == report.lease && numbers.contains(report.number.0))
 }

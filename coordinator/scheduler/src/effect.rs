@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use warifu_model::protocol::CoordinatorMessage;
 use warifu_model::{
-    ErrorGroup, FailureKind, ItemCounts, LeaderTerm, MapRunId, MapRunState, MapRunView, PartRef, RunError,
-    WallTime, WorkerView,
+    ErrorGroup, FailureKind, ItemCounts, LeaderTerm, MapRunId, MapRunState, MapRunView, RunError, WallTime,
+    WorkerView,
 };
 
 use crate::record::Record;
@@ -122,10 +122,9 @@ pub struct ManifestOrder {
     pub state: MapRunState,
     /// Why, if it failed or was aborted.
     pub error: Option<RunError>,
-    /// Files with succeeded outputs, of all redrives.
-    pub succeeded: Vec<PartRef>,
-    /// Files with final failures of this redrive.
-    pub failed: Vec<PartRef>,
+    /// The first so many entries of the run's log of parts name the files that count: those with succeeded outputs of
+    /// all redrives, those with final failures of this one. Later entries are another leader's.
+    pub part_entries: u64,
     /// Items that never started.
     pub pending: Vec<PendingItems>,
     /// Items whose last attempt was decided neither way before the run ended.

@@ -266,6 +266,7 @@ impl Scheduler {
             map_run.source = Source::Unprobed;
             map_run.finish = Finish::NotYet;
             map_run.context = None;
+            map_run.last_parts = None;
         }
         self.start_queued(now);
     }

@@ -1,6 +1,6 @@
 //! What the manifest of a finished run has to say, gathered from its shards.
 
-use warifu_model::{MapRunState, Now, PartRef};
+use warifu_model::{MapRunState, Now};
 
 use crate::config::Config;
 use crate::counting::place_of;
@@ -26,8 +26,7 @@ impl MapRun {
             prefix: format!("{}{}/", writer.prefix, self.id),
             state,
             error: self.status.error.clone(),
-            succeeded: self.parts(|shard| &shard.record.succeeded_parts),
-            failed: self.parts(|shard| &shard.record.failed_parts),
+            part_entries: self.status.part_entries,
             pending: self.shards.values().flat_map(pending_items).collect(),
             aborted: self.aborted_items(),
             summary: Summary {
@@ -41,10 +40,6 @@ impl MapRun {
             source: (self.record.source.bucket.clone(), self.record.source.key.clone()),
             unscanned_from: self.unscanned(),
         })
-    }
-
-    fn parts(&self, of: impl Fn(&Shard) -> &Vec<PartRef>) -> Vec<PartRef> {
-        self.shards.values().flat_map(|shard| of(shard).iter().cloned()).collect()
     }
 
     fn aborted_items(&self) -> Vec<AbortedItems> {

@@ -10,7 +10,7 @@ use warifu_model::{
     Incarnation, ItemCounts, MapRunId, MapRunState, RunError, Timestamp, Tolerance, TotalItems, WallTime,
 };
 
-use crate::record::{OpenBatch, PlanRecord, SpecRecord, StatusRecord};
+use crate::record::{OpenBatch, PartsRecord, PlanRecord, SpecRecord, StatusRecord};
 use crate::shard::Shard;
 use crate::{Config, RequestId};
 
@@ -35,6 +35,8 @@ pub(crate) struct MapRun {
     /// Shards that hold undecided batches.
     pub(crate) undecided_shards: BTreeSet<u32>,
     pub(crate) outputs: Vec<String>,
+    /// The last entry of the log of parts, if this leader began it.
+    pub(crate) last_parts: Option<PartsEntry>,
     /// Slots that workers not heard since a take-over may hold.
     pub(crate) unknown_slots: u32,
     /// Slots held, over all workers.
@@ -120,6 +122,19 @@ pub(crate) struct StagedReport {
     pub(crate) worker: warifu_model::WorkerId,
 }
 
+/// An entry of a run's log of parts.
+#[derive(Debug, Clone)]
+pub(crate) struct PartsEntry {
+    pub(crate) number: u64,
+    pub(crate) parts: PartsRecord,
+}
+
+impl PartsEntry {
+    /// With so many files an entry is left as it is, and a new one begins. A key takes as much as two files: a small
+    /// entry is mostly key, a large one is written again too often.
+    pub(crate) const ENOUGH_PARTS: usize = 16;
+}
+
 /// Why a run is to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stop {
@@ -200,6 +215,7 @@ impl MapRun {
             retries: BTreeSet::new(),
             undecided_shards: BTreeSet::new(),
             outputs: Vec::new(),
+            last_parts: None,
             unknown_slots: 0,
             held_slots: 0,
             grants_suspended: false,
@@ -397,6 +413,7 @@ pub(crate) fn new_status(spec: &MapRunSpec) -> StatusRecord {
         errors: BTreeMap::new(),
         error_groups: Vec::new(),
         stored_failures: 0,
+        part_entries: 0,
         output_chunks: 0,
         output_bytes: 0,
         outputs_truncated: false,

@@ -36,6 +36,15 @@ pub enum Record {
     },
     /// Forget the failures of a run: a redrive begins.
     RemoveFailures(MapRunId),
+    /// Files that reports left: entry number `number` of the run's log of parts, new or with more files than before.
+    PutParts {
+        /// The run.
+        map_run: MapRunId,
+        /// From 0, over all redrives.
+        number: u64,
+        /// The files.
+        parts: PartsRecord,
+    },
     /// Outputs of a run without a result writer: chunk number `chunk`.
     PutOutputs {
         /// The run.
@@ -61,7 +70,8 @@ impl Record {
             Record::PutStatus(_, status) => 1024 + status.error_groups.len() * 4096,
             Record::PutPlan(_, plan) => 256 + plan.probe.header.names.iter().map(String::len).sum::<usize>(),
             Record::PutShard(_, _, shard) => shard.estimated_bytes(),
-            Record::PutFailures { failures, .. } => failures.len() * 512,
+            Record::PutFailures { failures, .. } => failures.len() * FAILURE_BYTES,
+            Record::PutParts { parts, .. } => 16 + parts.iter().map(part_bytes).sum::<usize>(),
             Record::PutOutputs { lines, .. } => lines.iter().map(String::len).sum(),
             Record::RemoveFailures(_)
             | Record::RemoveMapRun(_)
@@ -69,6 +79,14 @@ impl Record {
             | Record::RemoveRoster(..) => 64,
         }
     }
+}
+
+/// Roughly the bytes of a stored failure.
+pub(crate) const FAILURE_BYTES: usize = 512;
+
+/// Roughly the bytes that a file's entry in the log of parts takes.
+pub(crate) fn part_bytes(part: &PartRef) -> usize {
+    part.name.len() + 16
 }
 
 /// What a run does: immutable.
@@ -125,6 +143,8 @@ pub struct StatusRecord {
     pub error_groups: Vec<ErrorGroup>,
     /// Failed items in the store.
     pub stored_failures: u64,
+    /// Entries of the log of parts in the store.
+    pub part_entries: u64,
     /// Chunks of outputs in the store.
     pub output_chunks: u32,
     /// Bytes of outputs in the store.
@@ -163,15 +183,35 @@ pub struct ShardRecord {
     pub losses: BTreeMap<u32, u32>,
     /// Deaths in a row of a single-process installation, by batches that were in progress.
     pub deaths: BTreeMap<u32, u32>,
-    /// Which reports were counted, by lease.
+    /// Which reports were counted that left batches undecided, by lease; empty once every batch is decided.
     pub reports: Vec<(LeaseId, RangeSet)>,
-    /// Files with succeeded outputs.
-    pub succeeded_parts: Vec<PartRef>,
-    /// Files with final failures of the current redrive.
-    pub failed_parts: Vec<PartRef>,
 }
 
 impl ShardRecord {
+    /// True once every batch is decided.
+    pub(crate) fn is_decided(&self) -> bool {
+        let decided = self.finished.iter().map(|range| range.end_batch - range.first_batch);
+        decided.sum::<u32>() == self.composed.batches
+    }
+
+    /// Forgets what only an undecided shard needs: which batches are begun, which reports were counted, and where cutting
+    /// can start again but for batches that a redrive would send again.
+    ///
+    /// A report that comes once more is still not counted: all its batches are decided.
+    pub(crate) fn settle(&mut self) {
+        self.begun = RangeSet::new();
+        self.reports.clear();
+        let open = &self.open;
+        let checkpoints = std::mem::take(&mut self.composed.checkpoints);
+        // Batches from one checkpoint on, up to the next one: of those that hold an open batch both ends are kept.
+        let holds_open = |from: usize| {
+            let end = checkpoints.get(from + 1).map_or(u32::MAX, |next| next.batch);
+            open.range(checkpoints[from].batch..end).next().is_some()
+        };
+        let needed = |at: &usize| holds_open(*at) || at.checked_sub(1).is_some_and(holds_open);
+        self.composed.checkpoints = (0..checkpoints.len()).filter(needed).map(|at| checkpoints[at]).collect();
+    }
+
     /// Roughly the bytes that it takes.
     pub fn estimated_bytes(&self) -> usize {
         128 + self.composed.checkpoints.len() * 16
@@ -184,7 +224,34 @@ impl ShardRecord {
             + self.begun.range_count() * 6
             + (self.losses.len() + self.deaths.len()) * 6
             + self.reports.len() * 16
-            + (self.succeeded_parts.len() + self.failed_parts.len()) * 48
+    }
+}
+
+/// An entry of a run's log of parts: files of reports that one or a few transactions counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PartsRecord {
+    /// The redrive that counted the reports.
+    pub redrive: u32,
+    /// Files with succeeded outputs: they count in every later redrive, too.
+    pub succeeded: Vec<PartRef>,
+    /// Files with final failures: they count in this redrive alone, the next one runs their items again.
+    pub failed: Vec<PartRef>,
+}
+
+impl PartsRecord {
+    /// Every file.
+    pub fn iter(&self) -> impl Iterator<Item = &PartRef> {
+        self.succeeded.iter().chain(&self.failed)
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.succeeded.len() + self.failed.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -270,3 +337,6 @@ pub struct StoredMapRun {
     /// Its outputs, in order.
     pub outputs: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,8 @@ pub(crate) fn reopened(mut record: ShardRecord, redrive: u32) -> ShardRecord {
         return record;
     }
     record.redrive = redrive;
-    record.failed_parts.clear();
     record.losses.clear();
+    record.reports.clear(); // those of an earlier redrive are refused by its number
     record.begun = RangeSet::new();
     let open = std::mem::take(&mut record.open);
     for (batch, open) in open {

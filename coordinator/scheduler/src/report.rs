@@ -11,7 +11,7 @@ use crate::{BrokenRule, Effects, StreamId};
 
 /// What the leader does with a report.
 enum Judgement {
-    /// Counted before, by this very report.
+    /// Counted before, by this very report: it left batches undecided.
     Repeat,
     /// Staged already; its answer comes when it is durable.
     UnderWay,
@@ -66,8 +66,8 @@ impl Scheduler {
         if foreign.is_empty() {
             return Judgement::Stage;
         }
-        let counted_elsewhere = all.iter().all(|batch| is_decided(shard, batch));
-        if counted_elsewhere { Judgement::Answer(ReportVerdict::Superseded) } else { refused(foreign) }
+        let all_decided = all.iter().all(|batch| is_decided(shard, batch));
+        if all_decided { Judgement::Answer(ReportVerdict::Superseded) } else { refused(foreign) }
     }
 
     /// The report's batches that its lease does not cover, or that contradict what is known of them.

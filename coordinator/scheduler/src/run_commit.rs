@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use warifu_model::{MapRunId, MapRunState, Now, RunError, ShardNumber, error_name};
+use warifu_model::protocol::Report;
+use warifu_model::{ItemFailure, MapRunId, MapRunState, Now, RunError, ShardNumber, error_name};
 
 use crate::counting::{CountedBy, count_report};
-use crate::map_run::{MapRun, StagedReport, Stop, Terminal};
-use crate::record::{PlanRecord, Record, ShardRecord, StatusRecord};
+use crate::map_run::{MapRun, PartsEntry, StagedReport, Stop, Terminal};
+use crate::record::{FAILURE_BYTES, PartsRecord, PlanRecord, Record, ShardRecord, StatusRecord, part_bytes};
 use crate::redrive::redriven_status;
 use crate::{CommitId, RequestId};
 
@@ -19,8 +20,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Room that one run needs beside its shards: specification, status, plan, failures, outputs.
-    const RUN_RECORDS: usize = 6;
+    /// Room that one run needs beside its shards: specification, status, plan, failures (removed and added), parts,
+    /// outputs.
+    const RUN_RECORDS: usize = 7;
 
     pub(crate) fn new(records: usize, bytes: usize) -> Self {
         Self { records, bytes, fresh: true }
@@ -38,6 +40,40 @@ impl Budget {
     fn take(&mut self, record: &Record) {
         self.records = self.records.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(record.estimated_bytes());
+    }
+}
+
+/// What the reports of one transaction leave beside their shards.
+#[derive(Debug)]
+struct Counted {
+    failures: Vec<ItemFailure>,
+    /// The entry of the log of parts that takes their files, with those that it has.
+    entry: PartsEntry,
+    parts: usize,
+    bytes: usize,
+}
+
+impl Counted {
+    /// Files of one transaction at most: some 60 KiB, so that pages of entries are read in little memory.
+    const MAX_PARTS: usize = 1_024;
+
+    fn into(entry: PartsEntry) -> Self {
+        Self { failures: Vec::new(), entry, parts: 0, bytes: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        // Another report may bring a file of each kind.
+        self.parts + 2 > Self::MAX_PARTS
+    }
+
+    fn add(&mut self, staged: &StagedReport, failures: Vec<ItemFailure>) {
+        let Report { succeeded_part, failed_part, .. } = &staged.report;
+        let parts = succeeded_part.iter().chain(failed_part);
+        self.parts += parts.clone().count();
+        self.bytes += failures.len() * FAILURE_BYTES + parts.map(part_bytes).sum::<usize>();
+        self.failures.extend(failures);
+        self.entry.parts.succeeded.extend(succeeded_part.clone());
+        self.entry.parts.failed.extend(failed_part.clone());
     }
 }
 
@@ -61,6 +97,7 @@ pub(crate) struct RunCommit {
     pub(crate) status: StatusRecord,
     pub(crate) shards: BTreeMap<u32, ShardRecord>,
     pub(crate) reports: Vec<StagedReport>,
+    pub(crate) last_parts: Option<PartsEntry>,
     pub(crate) outputs: Vec<String>,
     pub(crate) replies: Vec<RequestId>,
     pub(crate) redriven: bool,
@@ -80,6 +117,7 @@ impl MapRun {
             status: self.status.clone(),
             shards: BTreeMap::new(),
             reports: Vec::new(),
+            last_parts: None,
             outputs: Vec::new(),
             replies: Vec::new(),
             redriven: false,
@@ -192,30 +230,58 @@ impl MapRun {
         records: &mut Vec<Record>,
         part: &mut RunCommit,
     ) {
-        let mut failures = Vec::new();
         let first = part.status.stored_failures;
+        let mut counted = Counted::into(self.parts_entry(&part.status));
         let room = budget.records.saturating_sub(Budget::RUN_RECORDS);
-        let mut bytes = 0;
-        while part.shards.len() < room && bytes < budget.bytes {
+        while part.shards.len() < room && counted.bytes < budget.bytes && !counted.is_full() {
             let Some(staged) = self.staged.reports.pop_front() else { break };
-            let Some(shard) = self.copy_of_shard(staged.report.shard.0, &mut part.shards) else { continue };
-            let stored = first + failures.len() as u64;
+            let number = staged.report.shard.0;
+            let bytes_before = part.shards.get(&number).map_or(0, ShardRecord::estimated_bytes);
+            let Some(shard) = self.copy_of_shard(number, &mut part.shards) else { continue };
+            let stored = first + counted.failures.len() as u64;
             let room_for_failures = context.max_stored_failures.saturating_sub(stored);
             let by = CountedBy { worker: &staged.worker, time: context.now.wall, room_for_failures };
-            failures.extend(count_report(shard, &mut part.status, &staged.report, &by));
-            bytes += shard.estimated_bytes() / 4 + failures.len() * 64;
+            counted.add(&staged, count_report(shard, &mut part.status, &staged.report, &by));
+            counted.bytes += shard.estimated_bytes().saturating_sub(bytes_before);
             keep_outputs(&staged, context.max_output_bytes, part);
             part.reports.push(staged);
         }
         budget.fresh &= self.staged.reports.is_empty();
-        if !failures.is_empty() {
-            part.status.stored_failures += failures.len() as u64;
-            records.push(Record::PutFailures { map_run: self.id.clone(), first, failures });
-        }
+        self.push_counted(counted, records, part);
         if !part.outputs.is_empty() {
             let (chunk, lines) = (part.status.output_chunks, part.outputs.clone());
             part.status.output_chunks += 1;
             records.push(Record::PutOutputs { map_run: self.id.clone(), chunk, lines });
+        }
+    }
+
+    /// The entry of the log of parts for what is counted next: the last one while it is small.
+    ///
+    /// A new leader begins a new entry: it need not read the log, and never touches what an older one may be reading.
+    fn parts_entry(&self, status: &StatusRecord) -> PartsEntry {
+        let takes_more = |last: &&PartsEntry| {
+            last.parts.redrive == status.redrive && last.parts.len() < PartsEntry::ENOUGH_PARTS
+        };
+        let new = || PartsEntry {
+            number: status.part_entries,
+            parts: PartsRecord { redrive: status.redrive, ..PartsRecord::default() },
+        };
+        self.last_parts.as_ref().filter(takes_more).cloned().unwrap_or_else(new)
+    }
+
+    /// What reports left beside their shards: in the same transaction, so that it holds exactly what was counted.
+    fn push_counted(&self, counted: Counted, records: &mut Vec<Record>, part: &mut RunCommit) {
+        let (map_run, status) = (self.id.clone(), &mut part.status);
+        if !counted.failures.is_empty() {
+            let first = status.stored_failures;
+            status.stored_failures += counted.failures.len() as u64;
+            records.push(Record::PutFailures { map_run: map_run.clone(), first, failures: counted.failures });
+        }
+        if counted.parts > 0 {
+            let PartsEntry { number, parts } = counted.entry.clone();
+            status.part_entries = number + 1;
+            records.push(Record::PutParts { map_run, number, parts });
+            part.last_parts = Some(counted.entry);
         }
     }
 

@@ -283,8 +283,6 @@ impl MapRun {
             losses: Default::default(),
             deaths: Default::default(),
             reports: Vec::new(),
-            succeeded_parts: Vec::new(),
-            failed_parts: Vec::new(),
         };
         self.shards.insert(number, Shard::composed(record, from));
         self.staged.shards.insert(number);

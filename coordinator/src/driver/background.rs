@@ -9,8 +9,9 @@ use warifu_common::object_store::ObjectStore;
 use warifu_model::MapRunId;
 use warifu_scheduler::{Commit, CommitOutcome, Event, ManifestOrder};
 
+use crate::manifest::Parts;
 use crate::metrics::Metrics;
-use crate::state_store::{CommitError, StateStore};
+use crate::state_store::{CommitError, StateStore, StoreError};
 
 /// Questions whether an unknown commit was written; then the term ends.
 const READ_BACK_ATTEMPTS: u32 = 5;
@@ -87,22 +88,22 @@ async fn read_back(store: &dyn StateStore, commit: &Commit) -> CommitOutcome {
 
 /// Reads all shard records of a run.
 pub(super) async fn load_shards(store: Arc<dyn StateStore>, map_run: MapRunId) -> Finished {
-    for attempt in 1..=LOAD_ATTEMPTS {
-        match store.load_shards(&map_run).await {
-            Ok(shards) => return Finished::Event(Box::new(Event::ShardsLoaded { map_run, shards })),
-            Err(error) => {
-                let error = Chain(&error).to_string();
-                tracing::warn!(%map_run, attempt, error, "reading the shards of a map run failed");
-            }
-        }
-        tokio::time::sleep(delay_after(attempt)).await;
+    match read(&map_run, "shards", || store.load_shards(&map_run)).await {
+        Some(shards) => Finished::Event(Box::new(Event::ShardsLoaded { map_run, shards })),
+        None => Finished::GiveUp("the state store does not give the shards of a map run"),
     }
-    Finished::GiveUp("the state store does not give the shards of a map run")
 }
 
 /// Writes a run's manifest and what belongs to it.
-pub(super) async fn write_manifest(objects: Arc<dyn ObjectStore>, order: ManifestOrder) -> Finished {
-    let result = crate::manifest::write(&*objects, &order).await;
+pub(super) async fn write_manifest(
+    store: Arc<dyn StateStore>,
+    objects: Arc<dyn ObjectStore>,
+    order: ManifestOrder,
+) -> Finished {
+    let Some(parts) = read(&order.map_run, "parts", || Parts::read(&*store, &order)).await else {
+        return Finished::GiveUp("the state store does not give the parts of a map run");
+    };
+    let result = crate::manifest::write(&*objects, &order, parts).await;
     if let Err(fault) = &result {
         let map_run = &order.map_run;
         tracing::error!(%map_run, error = fault.error, cause = fault.cause, "the results cannot be written");
@@ -112,6 +113,24 @@ pub(super) async fn write_manifest(objects: Arc<dyn ObjectStore>, order: Manifes
         redrive: order.redrive,
         result,
     }))
+}
+
+/// Reads records of a run, several times if need be; `None`: the store does not give them.
+async fn read<T, F>(map_run: &MapRunId, what: &'static str, mut attempt_to: impl FnMut() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for attempt in 1..=LOAD_ATTEMPTS {
+        match attempt_to().await {
+            Ok(records) => return Some(records),
+            Err(error) => {
+                let error = Chain(&error).to_string();
+                tracing::warn!(%map_run, what, attempt, error, "reading records of a map run failed");
+            }
+        }
+        tokio::time::sleep(delay_after(attempt)).await;
+    }
+    None
 }
 
 fn delay_after(failures: u32) -> Duration {

@@ -195,7 +195,8 @@ impl<'a> Term<'a> {
                 self.tasks.spawn(background::load_shards(self.driver.store.clone(), map_run));
             }
             Effect::WriteManifest(order) => {
-                self.tasks.spawn(background::write_manifest(self.driver.objects.clone(), *order));
+                let (store, objects) = (self.driver.store.clone(), self.driver.objects.clone());
+                self.tasks.spawn(background::write_manifest(store, objects, *order));
             }
             Effect::StepDown { reason } => self.stepping_down = Some(reason),
         }

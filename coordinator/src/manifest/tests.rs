@@ -4,12 +4,22 @@ use std::collections::BTreeMap;
 
 use warifu_common::object_store::LocalFiles;
 use warifu_model::{MapRunId, RunError, WallTime};
-use warifu_scheduler::{AbortedItems, PendingItems};
+use warifu_scheduler::record::{PartsRecord, Record};
+use warifu_scheduler::{AbortedItems, Commit, CommitId, PendingItems};
 
 use super::*;
+use crate::state_store::{MemoryStore, StateStore, StoreError};
 
 fn part(name: &str, size_bytes: u64) -> PartRef {
     PartRef { name: name.into(), size_bytes, item_count: 1 }
+}
+
+fn parts() -> Parts {
+    Parts {
+        succeeded: vec![part("SUCCEEDED_1-9-1.jsonl", 30), part("SUCCEEDED_1-2-1.jsonl", 20)],
+        failed: vec![part("FAILED_1-2-1.jsonl", 7)],
+        left_out: false,
+    }
 }
 
 fn order(bucket: &str) -> ManifestOrder {
@@ -25,8 +35,7 @@ fn order(bucket: &str) -> ManifestOrder {
             error: "States.ExceedToleratedFailureThreshold".into(),
             cause: "too many".into(),
         }),
-        succeeded: vec![part("SUCCEEDED_1-9-1.jsonl", 30), part("SUCCEEDED_1-2-1.jsonl", 20)],
-        failed: vec![part("FAILED_1-2-1.jsonl", 7)],
+        part_entries: 2,
         pending: vec![PendingItems { first_index: 6, last_index: 9, byte_offset: 60, byte_length: 40 }],
         aborted: vec![AbortedItems {
             batch_number: 2,
@@ -73,7 +82,7 @@ impl Bucket {
 #[tokio::test]
 async fn the_manifest_names_what_counts_and_sums_it_up() {
     let bucket = Bucket::new();
-    let location = write(&bucket.objects, &order(&bucket.name)).await.unwrap();
+    let location = write(&bucket.objects, &order(&bucket.name), parts()).await.unwrap();
     assert_eq!(location.manifest_key, "results/run-1/manifest.json");
 
     let manifest: Value = serde_json::from_str(&bucket.text(&location.manifest_key).await).unwrap();
@@ -101,7 +110,7 @@ async fn the_manifest_names_what_counts_and_sums_it_up() {
 #[tokio::test]
 async fn what_never_started_and_what_was_aborted_have_a_line_each() {
     let bucket = Bucket::new();
-    write(&bucket.objects, &order(&bucket.name)).await.unwrap();
+    write(&bucket.objects, &order(&bucket.name), parts()).await.unwrap();
     assert_eq!(
         bucket.text("results/run-1/PENDING_0.jsonl").await,
         concat!(
@@ -121,23 +130,23 @@ async fn what_never_started_and_what_was_aborted_have_a_line_each() {
 #[tokio::test]
 async fn writing_again_writes_the_same_bytes() {
     let bucket = Bucket::new();
-    let mut again = order(&bucket.name);
-    write(&bucket.objects, &again).await.unwrap();
+    let (order, mut again) = (order(&bucket.name), parts());
+    write(&bucket.objects, &order, parts()).await.unwrap();
     let first = bucket.text("results/run-1/manifest.json").await;
     again.succeeded.reverse();
-    write(&bucket.objects, &again).await.unwrap();
+    write(&bucket.objects, &order, again).await.unwrap();
     assert_eq!(bucket.text("results/run-1/manifest.json").await, first);
 }
 
 #[tokio::test]
 async fn a_redrive_keeps_the_earlier_manifest_even_when_it_writes_twice() {
     let bucket = Bucket::new();
-    write(&bucket.objects, &order(&bucket.name)).await.unwrap();
+    write(&bucket.objects, &order(&bucket.name), parts()).await.unwrap();
     let first = bucket.text("results/run-1/manifest.json").await;
     let redriven =
         ManifestOrder { redrive: 1, state: MapRunState::Succeeded, error: None, ..order(&bucket.name) };
     for _ in 0..2 {
-        write(&bucket.objects, &redriven).await.unwrap();
+        write(&bucket.objects, &redriven, parts()).await.unwrap();
         assert_eq!(bucket.text("results/run-1/Redrive-1/manifest.json").await, first);
         assert_ne!(bucket.text("results/run-1/manifest.json").await, first);
     }
@@ -148,7 +157,56 @@ async fn a_redrive_keeps_the_earlier_manifest_even_when_it_writes_twice() {
 async fn a_place_that_cannot_be_written_to_fails_the_run() {
     let bucket = Bucket::new();
     let order = ManifestOrder { prefix: "../outside/".into(), ..order(&bucket.name) };
-    let fault = write(&bucket.objects, &order).await.unwrap_err();
+    let fault = write(&bucket.objects, &order, parts()).await.unwrap_err();
     assert_eq!(fault.error, "States.ResultWriterFailed");
     assert!(fault.cause.contains("cannot be written"), "{}", fault.cause);
+}
+
+/// A store whose log of parts has these entries.
+async fn store_with(entries: Vec<PartsRecord>) -> (MemoryStore, ManifestOrder) {
+    let store = MemoryStore::new();
+    let (term, _) = store.lead().await.unwrap().taken().unwrap();
+    let order = ManifestOrder { part_entries: entries.len() as u64, ..order("results") };
+    let put = |(number, parts)| Record::PutParts { map_run: order.map_run.clone(), number, parts };
+    let records = (0..).zip(entries).map(put).collect();
+    store.commit(&Commit { id: CommitId(1), term, records }).await.unwrap();
+    (store, order)
+}
+
+fn names(parts: &[PartRef]) -> Vec<&str> {
+    parts.iter().map(|part| part.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn successes_of_all_redrives_count_and_failures_of_the_last_one_alone() {
+    let entry = |redrive: u32| PartsRecord {
+        redrive,
+        succeeded: vec![part(&format!("S{redrive}"), 1)],
+        failed: vec![part(&format!("F{redrive}"), 1)],
+    };
+    let (store, mut order) = store_with((0..100).map(|number| entry(number / 40)).collect()).await;
+    order.redrive = 1;
+    order.part_entries = 81; // what another leader counted afterwards is not this order's
+    let parts = Parts::read(&store, &order).await.unwrap();
+    assert_eq!(names(&parts.succeeded), [vec!["S0"; 40], vec!["S1"; 40], vec!["S2"]].concat());
+    assert_eq!(names(&parts.failed), vec!["F1"; 40]);
+    assert!(!parts.left_out);
+}
+
+#[tokio::test]
+async fn a_log_with_a_gap_is_no_log() {
+    let (store, mut order) = store_with(vec![PartsRecord::default()]).await;
+    order.part_entries = 2;
+    assert!(matches!(Parts::read(&store, &order).await, Err(StoreError::Corrupt { kind: "parts", .. })));
+}
+
+#[tokio::test]
+async fn more_files_than_a_manifest_can_name_fail_the_run() {
+    let long = part(&"x".repeat(1 << 20), 1);
+    let entry = PartsRecord { redrive: 0, succeeded: vec![long; 20], failed: Vec::new() };
+    let (store, order) = store_with(vec![entry; 4]).await;
+    let parts = Parts::read(&store, &order).await.unwrap();
+    assert_eq!((parts.succeeded.len(), parts.left_out), (60, true));
+    let fault = write(&LocalFiles::new(), &order, parts).await.unwrap_err();
+    assert!(fault.cause.ends_with("it would name more result files than fit into 64 MiB"), "{}", fault.cause);
 }

@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
 use warifu_model::{ItemFailure, WallTime};
-use warifu_scheduler::record::{PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord};
+use warifu_scheduler::record::{
+    PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
+};
 
 use super::StoreError;
 
@@ -87,6 +89,7 @@ stored_as_postcard! {
     ShardRecord, "shard", 1;
     RosterRecord, "roster", 1;
     Vec<ItemFailure>, "failures", 1;
+    PartsRecord, "parts", 1;
     Vec<String>, "outputs", 1;
 }
 
@@ -161,6 +164,7 @@ mod tests {
             line(&samples::plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),
+            line(&samples::parts(1)),
             line(&vec!["{}".to_owned(), "7".to_owned()]),
         ]
         .concat();

@@ -310,6 +310,39 @@ async fn failures_are_read_from_any_place_across_records() {
 }
 
 #[tokio::test]
+async fn the_log_of_parts_is_read_in_pages_and_never_with_a_gap() {
+    for subject in subjects().await {
+        let store = subject.store();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
+        let put = |name: &str, number: u64| Record::PutParts {
+            map_run: run(name),
+            number,
+            parts: samples::parts(number as u32),
+        };
+        let count = PARTS_PAGE_RECORDS as u64 + 8;
+        let mut records: Vec<Record> = (0..count).map(|number| put("a", number)).collect();
+        records.extend([put("a", count + 1), put("a-b", 0)]);
+        store.commit(&commit(term, 1, records)).await.unwrap();
+        let (mut found, mut redrives) = (0, Vec::new());
+        while found < count {
+            let page = store.parts(&run("a"), found, count).await.unwrap();
+            assert!(page.len() <= PARTS_PAGE_RECORDS);
+            found += page.len() as u64;
+            redrives.extend(page.into_iter().map(|entry| u64::from(entry.redrive)));
+        }
+        assert!(redrives.into_iter().eq(0..count));
+        assert!(store.parts(&run("a"), count, count).await.unwrap().is_empty());
+        for from in [count - 1, count, count + 2] {
+            let gap = store.parts(&run("a"), from, count + 3).await;
+            assert!(matches!(gap, Err(StoreError::Corrupt { kind: "parts", .. })), "from {from}: {gap:?}");
+        }
+        store.commit(&commit(term, 2, vec![Record::RemoveMapRun(run("a"))])).await.unwrap();
+        assert!(store.parts(&run("a"), 0, 1).await.is_err());
+        assert_eq!(store.parts(&run("a-b"), 0, 1).await.unwrap(), [samples::parts(0)]);
+    }
+}
+
+#[tokio::test]
 async fn of_a_deleted_run_only_the_id_is_left() {
     for subject in subjects().await {
         let store = subject.store();

@@ -6,6 +6,7 @@
 //! runs/ID/spec  status  plan  one record each
 //! runs/ID/shards/N            one record per shard
 //! runs/ID/failures/N          failed items, from the N-th of the run on
+//! runs/ID/parts/N             files that reports left: the log's entry N
 //! runs/ID/outputs/N           outputs of a run without a result writer, chunk N
 //! ```
 //! Numbers are sixteen hexadecimal digits, so that the order of keys is theirs. No id holds a `/`.
@@ -111,6 +112,10 @@ pub(super) fn failures_from(map_run: &MapRunId, first: u64) -> String {
 
 pub(super) fn failures(map_run: &MapRunId) -> KeyRange {
     KeyRange::below(&format!("runs/{map_run}/failures/"))
+}
+
+pub(super) fn parts_entry(map_run: &MapRunId, number: u64) -> String {
+    format!("runs/{map_run}/parts/{number:016x}")
 }
 
 pub(super) fn outputs_chunk(map_run: &MapRunId, chunk: u32) -> String {

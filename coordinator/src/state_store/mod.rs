@@ -11,7 +11,7 @@
 use async_trait::async_trait;
 use warifu_model::{ItemFailure, LeaderTerm, MapRunId, ShardNumber};
 use warifu_scheduler::record::{
-    PlanRecord, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun,
+    PartsRecord, PlanRecord, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun,
 };
 use warifu_scheduler::{Commit, CommitId};
 
@@ -268,10 +268,30 @@ pub trait StateStore: Send + Sync + 'static {
         found.truncate(limit);
         Ok(found)
     }
+
+    /// Entries of a run's log of parts: the `from`-th and on, before the `end`-th, and no more than a page of them.
+    ///
+    /// All of them must be there: an empty answer means that `from` is `end`.
+    async fn parts(&self, id: &MapRunId, from: u64, end: u64) -> Result<Vec<PartsRecord>, StoreError> {
+        let range =
+            KeyRange { start: keys::parts_entry(id, from), end: keys::parts_entry(id, end.max(from)) };
+        let rows = self.scan(&range, PARTS_PAGE_RECORDS).await?;
+        if rows.is_empty() && from < end {
+            return Err(misplaced(&range.start, "parts"));
+        }
+        let entry = |(number, (key, value)): (u64, &Row)| match keys::number_of(key) {
+            Some(found) if found == number => codec::decode(key, value),
+            Some(_) | None => Err(misplaced(key, "parts")),
+        };
+        (from..).zip(&rows).map(entry).collect()
+    }
 }
 
 /// Records of failures read at once: each may hold hundreds of failures.
 const FAILURE_PAGE_RECORDS: usize = 16;
+
+/// Entries of the log of parts read at once: each may hold a thousand files.
+const PARTS_PAGE_RECORDS: usize = 32;
 
 /// Every row of a range, read in pages.
 async fn scan_all<S: StateStore + ?Sized>(store: &S, mut range: KeyRange) -> Result<Vec<Row>, StoreError> {

@@ -15,7 +15,7 @@ use warifu_model::{
     SourcePlace, Tolerance, WallTime, Warning, WorkerId,
 };
 use warifu_scheduler::record::{
-    FinishedRange, OpenBatch, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
+    FinishedRange, OpenBatch, PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
 
 pub(super) fn spec(key: &str) -> SpecRecord {
@@ -105,6 +105,7 @@ pub(super) fn status() -> StatusRecord {
             samples: vec![ErrorSample { index: 3, place, message: "m".into() }],
         }],
         stored_failures: 1,
+        part_entries: 3,
         output_chunks: 2,
         output_bytes: 20,
         outputs_truncated: true,
@@ -171,13 +172,16 @@ pub(super) fn shard(number: u32) -> ShardRecord {
         losses: BTreeMap::from([(1, 1)]),
         deaths: BTreeMap::from([(2, 1)]),
         reports: vec![(lease, [1].into_iter().collect())],
-        succeeded_parts: vec![PartRef {
-            name: "SUCCEEDED_2-300-1.jsonl".into(),
-            size_bytes: 300,
-            item_count: 3,
-        }],
-        failed_parts: vec![PartRef { name: "FAILED_2-300-1.jsonl".into(), size_bytes: 70, item_count: 1 }],
     }
+}
+
+pub(super) fn parts(redrive: u32) -> PartsRecord {
+    let part = |kind: &str, size_bytes, item_count| PartRef {
+        name: format!("{kind}_2-300-1.jsonl"),
+        size_bytes,
+        item_count,
+    };
+    PartsRecord { redrive, succeeded: vec![part("SUCCEEDED", 300, 3)], failed: vec![part("FAILED", 70, 1)] }
 }
 
 /// The failures with these indexes.

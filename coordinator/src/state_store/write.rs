@@ -34,6 +34,9 @@ pub(super) fn writes_of(records: &[Record]) -> Result<Vec<Write>, StoreError> {
             Record::PutFailures { map_run, first, failures } => {
                 writes.push(put(keys::failures_from(map_run, *first), failures)?);
             }
+            Record::PutParts { map_run, number, parts } => {
+                writes.push(put(keys::parts_entry(map_run, *number), parts)?);
+            }
             Record::RemoveFailures(id) => writes.push(Write::Remove(keys::failures(id))),
             Record::PutOutputs { map_run, chunk, lines } => {
                 writes.push(put(keys::outputs_chunk(map_run, *chunk), lines)?);

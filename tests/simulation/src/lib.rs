@@ -9,6 +9,7 @@ mod calls;
 mod data;
 mod faults;
 mod leader;
+mod measure;
 mod oracle;
 mod plan;
 mod random;
@@ -17,5 +18,6 @@ mod users;
 mod worker;
 mod world;
 
+pub use measure::{LiveBytes, measure_store};
 pub use plan::Plan;
 pub use world::{Outcome, Statistics, run};

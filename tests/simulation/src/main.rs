@@ -1,9 +1,9 @@
 //! Replays seeds of the simulation: `warifu-simulation --seed 7 [--count 100] [--steps 5000] [--log FILE]`;
-//! `--measure-store` tells what a batch costs the store.
+//! `--measure-store` tells what a large run costs the store.
 
 use std::io::Write;
 
-use warifu_simulation::{Plan, run};
+use warifu_simulation::{Plan, measure_store, run};
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -11,7 +11,7 @@ fn main() -> std::process::ExitCode {
     let number = |name: &str, default: u64| value(name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, count, steps) = (number("--seed", 0), number("--count", 1), number("--steps", 5_000));
     if arguments.iter().any(|argument| argument == "--measure-store") {
-        return measure_store(first);
+        return print_measures(first);
     }
     for seed in first..first.saturating_add(count) {
         let mut plan = Plan::of_seed(seed, steps);
@@ -31,22 +31,14 @@ fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
 
-/// What a batch of a large run without faults costs the store.
-fn measure_store(seed: u64) -> std::process::ExitCode {
-    let outcome = run(&Plan::for_measuring(seed));
-    let statistics = outcome.statistics;
-    println!("{statistics:?}");
-    if let Some(violation) = outcome.violation {
-        eprintln!("{violation}");
-        return std::process::ExitCode::FAILURE;
+fn print_measures(seed: u64) -> std::process::ExitCode {
+    match measure_store(seed) {
+        Ok(text) => println!("{text}"),
+        Err(violation) => {
+            eprintln!("{violation}");
+            return std::process::ExitCode::FAILURE;
+        }
     }
-    let batches = statistics.counted_batches.max(1) as f64;
-    let (bytes, commits) = (statistics.bytes_written as f64, statistics.commits as f64);
-    println!(
-        "{:.1} MB written to the store per million batches, {:.4} transactions per batch",
-        bytes / batches,
-        commits / batches
-    );
     std::process::ExitCode::SUCCESS
 }
 

@@ -10,11 +10,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::Grant;
-use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, ReportNumber, TotalItems};
-use warifu_scheduler::record::{Record, ShardRecord, StatusRecord};
+use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber, TotalItems};
+use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
 use warifu_scheduler::{Commit, ManifestOrder, Rejection, Reply};
 
+use crate::measure::written_bytes;
 use crate::world::{Statistics, World};
+
+/// What etcd takes in one transaction: 128 operations, of which the guard needs some, and 1.5 MiB.
+const MAX_COMMIT_RECORDS: usize = 120;
+const MAX_COMMIT_BYTES: u64 = 3 << 19;
 
 /// What the oracle remembers.
 #[derive(Debug, Default)]
@@ -22,8 +27,30 @@ pub(crate) struct Oracle {
     pub(crate) statistics: Statistics,
     /// Items of each stored part.
     pub(crate) parts: BTreeMap<(MapRunId, String), Vec<u64>>,
+    /// Which report each of them belongs to.
+    pub(crate) reports_of_parts: BTreeMap<String, (LeaseId, u32)>,
+    /// Reports that some transaction counted.
+    counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
+}
+
+impl Oracle {
+    /// What a transaction says of reports: an undecided shard names them, a finished one has left only their parts.
+    fn note_counted(&mut self, record: &Record) {
+        match record {
+            Record::PutShard(_, _, shard) => {
+                let reports = shard.reports.iter();
+                let each = reports.flat_map(|(lease, numbers)| numbers.iter().map(|number| (*lease, number)));
+                self.counted_reports.extend(each);
+            }
+            Record::PutParts { parts, .. } => {
+                let reports = parts.iter().filter_map(|part| self.reports_of_parts.get(&part.name));
+                self.counted_reports.extend(reports);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl World {
@@ -77,11 +104,11 @@ impl World {
 
     /// A leader acknowledges a report.
     pub(crate) fn check_acknowledged(&self, lease: LeaseId, report: ReportNumber) -> Result<(), String> {
-        let counted = |shard: &ShardRecord| {
-            shard.reports.iter().any(|(counted, numbers)| *counted == lease && numbers.contains(report.0))
-        };
-        let durable = self.store.runs.values().any(|run| run.shards.values().any(counted));
-        if durable { Ok(()) } else { Err(format!("report {lease}/{report} is acknowledged and not durable")) }
+        if self.oracle.counted_reports.contains(&(lease, report.0)) {
+            Ok(())
+        } else {
+            Err(format!("report {lease}/{report} is acknowledged and not durable"))
+        }
     }
 
     pub(crate) fn check_reply(&mut self, reply: &Result<Reply, Rejection>) -> Result<(), String> {
@@ -95,6 +122,11 @@ impl World {
 
     /// A transaction was applied.
     pub(crate) fn check_applied(&mut self, commit: &Commit) -> Result<(), String> {
+        let bytes: u64 = commit.records.iter().map(written_bytes).sum();
+        if commit.records.len() > MAX_COMMIT_RECORDS || bytes > MAX_COMMIT_BYTES {
+            return Err(format!("a transaction has {} records of {bytes} bytes", commit.records.len()));
+        }
+        commit.records.iter().for_each(|record| self.oracle.note_counted(record));
         let runs: BTreeSet<MapRunId> = commit.records.iter().filter_map(run_of).cloned().collect();
         for id in runs {
             let Some(status) = self.store.runs.get(&id).and_then(|run| run.status.clone()) else { continue };
@@ -163,8 +195,10 @@ impl World {
     pub(crate) fn check_manifest(&self, order: &ManifestOrder) -> Result<(), String> {
         let id = &order.map_run;
         let counts = &order.summary.item_counts;
-        let succeeded = self.items_of(id, order.succeeded.iter().map(|part| part.name.as_str()))?;
-        let failed = self.items_of(id, order.failed.iter().map(|part| part.name.as_str()))?;
+        let log = self.log_of_parts(order)?;
+        let succeeded = self.items_of(id, log.iter().flat_map(|entry| &entry.succeeded))?;
+        let of_redrive = log.iter().filter(|entry| entry.redrive == order.redrive);
+        let failed = self.items_of(id, of_redrive.flat_map(|entry| &entry.failed))?;
         let coordinators: u64 = order.aborted.iter().map(|aborted| aborted.indexes.len() as u64).sum();
         if succeeded.len() as u64 != counts.succeeded {
             return Err(format!(
@@ -193,14 +227,26 @@ impl World {
         self.check_ends_right(order)
     }
 
+    /// The entries of the log that the order names: they must be there, whoever wrote more since.
+    fn log_of_parts(&self, order: &ManifestOrder) -> Result<Vec<&PartsRecord>, String> {
+        let log = self.store.runs.get(&order.map_run).map(|run| &run.parts);
+        let entry = |number| log.and_then(|log| log.get(&number));
+        let entries: Vec<_> = (0..order.part_entries).filter_map(entry).collect();
+        let missing = order.part_entries - entries.len() as u64;
+        if missing > 0 {
+            return Err(format!("{}: {missing} entries of the log of parts are missing", order.map_run));
+        }
+        Ok(entries)
+    }
+
     fn items_of<'a>(
         &self,
         id: &MapRunId,
-        names: impl Iterator<Item = &'a str>,
+        parts: impl Iterator<Item = &'a PartRef>,
     ) -> Result<BTreeSet<u64>, String> {
         let mut items = BTreeSet::new();
-        for name in names {
-            let Some(part) = self.oracle.parts.get(&(id.clone(), name.to_owned())) else {
+        for PartRef { name, .. } in parts {
+            let Some(part) = self.oracle.parts.get(&(id.clone(), name.clone())) else {
                 return Err(format!("{id}: part {name} does not exist"));
             };
             for item in part {
@@ -254,7 +300,9 @@ fn run_of(record: &Record) -> Option<&MapRunId> {
         | Record::PutShard(id, _, _)
         | Record::RemoveFailures(id)
         | Record::RemoveMapRun(id) => Some(id),
-        Record::PutFailures { map_run, .. } | Record::PutOutputs { map_run, .. } => Some(map_run),
+        Record::PutFailures { map_run, .. }
+        | Record::PutParts { map_run, .. }
+        | Record::PutOutputs { map_run, .. } => Some(map_run),
         Record::PutRoster(..) | Record::RemoveRoster(..) => None,
     }
 }

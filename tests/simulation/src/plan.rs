@@ -73,11 +73,11 @@ impl Plan {
     }
 
     /// A world without faults, in which one large run shows what a batch costs the store.
-    pub fn for_measuring(seed: u64) -> Self {
+    pub fn for_measuring(seed: u64, slots: u32) -> Self {
         let mut plan = Self::of_seed(seed, 0);
         plan.faults = Faults::default();
         plan.workers = 4;
-        plan.slots = 8;
+        plan.slots = slots;
         plan.large_run = true;
         plan.steps = 2_000;
         plan

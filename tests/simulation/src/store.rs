@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use warifu_model::{Incarnation, ItemFailure, LeaderTerm, MapRunId, ShardNumber, WorkerId};
 use warifu_scheduler::Commit;
 use warifu_scheduler::record::{
-    PlanRecord, Record, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun,
+    PartsRecord, PlanRecord, Record, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord,
+    StoredMapRun,
 };
+
+use crate::measure::written_bytes;
 
 /// One stored run.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +19,7 @@ pub(crate) struct StoredRun {
     pub(crate) plan: Option<PlanRecord>,
     pub(crate) shards: BTreeMap<u32, ShardRecord>,
     pub(crate) failures: BTreeMap<u64, ItemFailure>,
+    pub(crate) parts: BTreeMap<u64, PartsRecord>,
     pub(crate) outputs: BTreeMap<u32, Vec<String>>,
 }
 
@@ -48,7 +52,7 @@ impl Store {
         }
         self.commits += 1;
         for record in &commit.records {
-            self.bytes_written += record.estimated_bytes() as u64;
+            self.bytes_written += written_bytes(record);
             self.put(record.clone());
         }
         true
@@ -64,6 +68,9 @@ impl Store {
             }
             Record::PutFailures { map_run, first, failures } => {
                 self.run(map_run).failures.extend((first..).zip(failures));
+            }
+            Record::PutParts { map_run, number, parts } => {
+                self.run(map_run).parts.insert(number, parts);
             }
             Record::RemoveFailures(id) => self.run(id).failures.clear(),
             Record::PutOutputs { map_run, chunk, lines } => {

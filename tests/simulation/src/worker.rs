@@ -343,9 +343,10 @@ impl World {
             }
             succeeded.extend(good.iter().map(|offset| first + u64::from(offset)));
         }
+        let report = (lease, number.0);
         let parts = StoredParts {
-            succeeded: self.store_part(&grant.map_run, format!("SUCCEEDED_{lease}-{number}"), succeeded)?,
-            failed: self.store_part(&grant.map_run, format!("FAILED_{lease}-{number}"), unsuccessful)?,
+            succeeded: self.store_part(&grant.map_run, "SUCCEEDED", report, succeeded)?,
+            failed: self.store_part(&grant.map_run, "FAILED", report, unsuccessful)?,
             ..StoredParts::default()
         };
         let life = self.workers[index].life;
@@ -360,12 +361,15 @@ impl World {
     fn store_part(
         &mut self,
         run: &MapRunId,
-        name: String,
+        kind: &str,
+        (lease, number): (LeaseId, u32),
         items: Vec<u64>,
     ) -> Result<Option<PartRef>, String> {
         if items.is_empty() {
             return Ok(None);
         }
+        let name = format!("{kind}_{lease}-{number}");
+        self.oracle.reports_of_parts.insert(name.clone(), (lease, number));
         let part =
             PartRef { name: name.clone(), size_bytes: items.len() as u64, item_count: items.len() as u64 };
         let old = self.oracle.parts.insert((run.clone(), name.clone()), items);

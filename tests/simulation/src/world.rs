@@ -12,6 +12,7 @@ use warifu_session::{ConnectionId, SessionEvent};
 
 use crate::data::DataSet;
 use crate::leader::Leader;
+use crate::measure::LiveBytes;
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -119,6 +120,8 @@ pub struct Outcome {
     pub log: Vec<String>,
     /// What happened, in numbers.
     pub statistics: Statistics,
+    /// What the first run takes in the store at the end.
+    pub live: LiveBytes,
 }
 
 /// What happened, in numbers: a simulation in which nothing happens proves nothing.
@@ -138,7 +141,7 @@ pub struct Statistics {
     pub losses: u64,
     /// Transactions of the store.
     pub commits: u64,
-    /// Bytes written to the store, estimated.
+    /// Bytes written to the store.
     pub bytes_written: u64,
     /// Reports refused.
     pub refused_reports: u64,
@@ -169,7 +172,8 @@ pub fn run(plan: &Plan) -> Outcome {
     let mut statistics = world.oracle.statistics;
     statistics.commits = world.store.commits;
     statistics.bytes_written = world.store.bytes_written;
-    Outcome { violation: result.err(), trace: world.trace.finish(), log: world.log, statistics }
+    let live = world.store.runs.values().next().map(LiveBytes::of).unwrap_or_default();
+    Outcome { violation: result.err(), trace: world.trace.finish(), log: world.log, statistics, live }
 }
 
 impl World {
