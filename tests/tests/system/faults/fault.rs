@@ -5,7 +5,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::calls::CallLog;
-use crate::harness::{Fleet, Network, PARTITION, Random};
+use crate::harness::{Fleet, Network, PARTITION, Random, eventually};
+
+/// Far beyond what it takes.
+const MET_WITHIN: Duration = Duration::from_secs(30);
 
 /// What an S3 server says when it is asked too often, and when it does not know itself.
 const SLOW_DOWN: &str = "HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\ncontent-length: 85\r\n\
@@ -246,7 +249,10 @@ impl Breakage {
             | Fault::LeaderIsNotHeard
             | Fault::LeaderIsSlow
             | Fault::EtcdIsSlow => {
-                assert!(fleet.touched(target) > 0, "{:?} met nobody", self.fault);
+                // A fault that met nobody proves nothing; a leader writes at least once a second.
+                eventually("somebody meets the fault", MET_WITHIN, || {
+                    (fleet.touched(target) > 0).then_some(())
+                });
                 fleet.set_network(target, Network::Passes);
                 fleet.set_etcd_network(target, Network::Passes);
             }
