@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use warifu_common::model::protocol::{FailedItems, Grant, GrantedBatch};
-use warifu_common::model::{BatchOrdinal, LeaseId, MapRunId, RangeSet};
+use warifu_common::model::{BatchOrdinal, CallFailure, LeaseId, MapRunId, RangeSet};
 
 use crate::attempt::{Attempt, ShardStart};
 use crate::events::{EndedBatch, EventSender, ShellEvent};
@@ -20,7 +20,7 @@ use crate::shelf::Shelf;
 use crate::source::Sources;
 
 /// Bytes that the details of failures may take in one report; result files hold all of them.
-const MAX_DETAIL_BYTES: usize = 512 << 10;
+const MAX_DETAIL_BYTES: usize = 256 << 10;
 
 /// What a place of a failure takes in a report, and what a failure takes besides its texts.
 const PLACE_BYTES: usize = 24;
@@ -180,22 +180,39 @@ impl Lease {
     }
 }
 
-/// Takes places and, if need be, causes away from failures until they fit into what is left.
-fn limit_details(failed: &mut [FailedItems], left: &mut usize) {
-    for group in failed {
-        let texts = group.failure.error.len() + group.failure.cause.len();
-        if texts > *left {
+/// The name of failures whose own one has no room.
+const OTHER_ERRORS: &str = "…";
+
+/// Takes places and, if need be, causes away from failures until they fit into what is left; those whose name does not fit
+/// become one group of each kind.
+fn limit_details(failed: &mut Vec<FailedItems>, left: &mut usize) {
+    let mut others: Vec<FailedItems> = Vec::new();
+    for mut group in std::mem::take(failed) {
+        if group.failure.error.len() > *left {
+            match others.iter_mut().find(|others| others.failure.kind == group.failure.kind) {
+                Some(others) => others.items.union_with(&group.items),
+                None => {
+                    let failure =
+                        CallFailure { error: OTHER_ERRORS.into(), cause: String::new(), ..group.failure };
+                    others.push(FailedItems { failure, places: Vec::new(), ..group });
+                }
+            }
+            continue;
+        }
+        if group.failure.error.len() + group.failure.cause.len() > *left {
             group.failure.cause.clear();
         }
-        *left = left.saturating_sub(group.failure.error.len() + group.failure.cause.len());
+        *left -= group.failure.error.len() + group.failure.cause.len();
         group.places.truncate(*left / PLACE_BYTES);
         *left -= group.places.len() * PLACE_BYTES;
+        failed.push(group);
     }
+    failed.extend(others);
 }
 
 #[cfg(test)]
 mod tests {
-    use warifu_common::model::{CallFailure, SourcePlace};
+    use warifu_common::model::SourcePlace;
 
     use super::*;
 
@@ -206,10 +223,23 @@ mod tests {
             failure: CallFailure::system("E", "x".repeat(99)),
             places: vec![SourcePlace::default(); places],
         };
-        let mut failed = [group(3), group(100), group(1)];
+        let mut failed = vec![group(3), group(100), group(1)];
         let mut left = 100 + 3 * PLACE_BYTES + 100 + 2 * PLACE_BYTES + 5;
         limit_details(&mut failed, &mut left);
         let kept: Vec<_> = failed.iter().map(|f| (f.places.len(), f.failure.cause.len())).collect();
         assert_eq!(kept, [(3, 99), (2, 99), (0, 0)]);
+    }
+
+    #[test]
+    fn failures_whose_names_have_no_room_become_one() {
+        let group = |item: u32| FailedItems {
+            items: [item].into_iter().collect(),
+            failure: CallFailure::system(format!("Error{item}"), "x"),
+            places: vec![SourcePlace::default()],
+        };
+        let mut failed = (0..9).map(group).collect();
+        limit_details(&mut failed, &mut 16);
+        let kept: Vec<_> = failed.iter().map(|f| (f.failure.error.as_str(), f.items.len())).collect();
+        assert_eq!(kept, [("Error0", 1), ("Error1", 1), ("…", 7)]);
     }
 }

@@ -44,7 +44,7 @@ pub enum FailureKind {
 }
 
 /// Why a handler call, or one item of it, failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallFailure {
     /// A failure name (`Sql.23505`, `States.Timeout`, a handler's own `errorType`); at most 256 bytes.
     pub error: String,

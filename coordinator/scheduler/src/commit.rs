@@ -43,6 +43,15 @@ pub(crate) struct InFlight {
     pub(crate) removes: Vec<Incarnation>,
 }
 
+impl Commits {
+    fn something_waits(&self) -> bool {
+        !(self.dirty.is_empty()
+            && self.roster_adds.is_empty()
+            && self.roster_removes.is_empty()
+            && self.begun.is_empty())
+    }
+}
+
 impl Scheduler {
     /// Asks for a transaction as soon as the interval allows.
     pub(crate) fn want_commit(&mut self, now: Timestamp) {
@@ -65,7 +74,9 @@ impl Scheduler {
         let mut budget = Budget::new(self.config.max_commit_records, self.config.max_commit_bytes);
         let mut records = Vec::new();
         let runs = self.build_run_commits(now, &mut budget, &mut records);
-        let (adds, removes) = self.build_roster(&mut records, &mut budget);
+        let mut room = budget.for_fleet();
+        let (adds, removes) = self.build_roster(&mut records, &mut room, budget.is_fresh());
+        self.build_begun(&runs, &mut records, room);
         if records.is_empty() && !self.leadership_is_due(now.at) {
             return;
         }
@@ -79,10 +90,7 @@ impl Scheduler {
     }
 
     fn commit_is_due(&mut self, now: Timestamp) -> bool {
-        let staged = !(self.commits.dirty.is_empty()
-            && self.commits.roster_adds.is_empty()
-            && self.commits.roster_removes.is_empty()
-            && self.commits.begun.is_empty());
+        let staged = self.commits.something_waits();
         let earliest = self.commits.last_sent.map_or(now, |sent| sent + self.config.commit_interval);
         if staged && earliest > now {
             self.timers.set_earlier(Timer::Commit, earliest);
@@ -131,49 +139,53 @@ impl Scheduler {
                 self.commits.dirty.insert(id); // the rest goes into the next transaction
             }
         }
-        for (id, number) in std::mem::take(&mut self.commits.begun) {
-            self.build_begun(&id, number, &runs, records);
-        }
         runs
     }
 
     /// Writes which batches are begun, where no report rewrites the shard anyway.
-    fn build_begun(&mut self, id: &MapRunId, number: u32, runs: &[RunCommit], records: &mut Vec<Record>) {
-        let Some(shard) = self.map_runs.get(id).and_then(|map_run| map_run.shards.get(&number)) else {
-            return;
-        };
-        let written = runs.iter().any(|run| run.id == *id && run.shards.contains_key(&number));
-        if written || !shard.opened {
-            return;
+    fn build_begun(&mut self, runs: &[RunCommit], records: &mut Vec<Record>, mut room: usize) {
+        while room > 0
+            && let Some((id, number)) = self.commits.begun.pop_first()
+        {
+            let written = runs.iter().any(|run| run.id == id && run.shards.contains_key(&number));
+            let shard = self.map_runs.get(&id).and_then(|map_run| map_run.shards.get(&number));
+            if let Some(shard) = shard.filter(|shard| shard.opened && !written) {
+                let shard = Box::new(shard.record.clone());
+                records.push(Record::PutShard(id, warifu_model::ShardNumber(number), shard));
+                room -= 1;
+            }
         }
-        records.push(Record::PutShard(
-            id.clone(),
-            warifu_model::ShardNumber(number),
-            Box::new(shard.record.clone()),
-        ));
     }
 
+    /// Adds and removes as many processes as there is room for; the others follow in the next transaction.
+    ///
+    /// `fresh`: everything that runs had staged is in this one.
     fn build_roster(
         &mut self,
         records: &mut Vec<Record>,
-        budget: &mut Budget,
+        room: &mut usize,
+        fresh: bool,
     ) -> (Vec<Incarnation>, Vec<Incarnation>) {
-        let mut adds = Vec::new();
-        for incarnation in std::mem::take(&mut self.commits.roster_adds) {
+        let (mut adds, mut removes) = (Vec::new(), Vec::new());
+        while *room > 0
+            && let Some(incarnation) = self.commits.roster_adds.pop_first()
+        {
             let Some(worker) = self.workers.get(&incarnation) else { continue };
             records.push(Record::PutRoster(worker.id.clone(), RosterRecord { incarnation }));
             adds.push(incarnation);
+            *room -= 1;
         }
         // A removal requeues batches: their losses must be durable with it, or before.
         let losses_staged = self.map_runs.values().any(|map_run| !map_run.staged.losses.is_empty());
-        if losses_staged && !budget.is_fresh() {
-            return (adds, Vec::new());
+        while *room > 0
+            && (fresh || !losses_staged)
+            && let Some((incarnation, worker)) = self.commits.roster_removes.pop_first()
+        {
+            records.push(Record::RemoveRoster(worker, incarnation));
+            removes.push(incarnation);
+            *room -= 1;
         }
-        let removes = std::mem::take(&mut self.commits.roster_removes);
-        for (incarnation, worker) in &removes {
-            records.push(Record::RemoveRoster(worker.clone(), *incarnation));
-        }
-        (adds, removes.into_keys().collect())
+        (adds, removes)
     }
 
     pub(crate) fn on_commit_finished(
@@ -217,7 +229,7 @@ impl Scheduler {
         for incarnation in in_flight.removes {
             self.on_roster_removed(now, incarnation);
         }
-        if !self.commits.dirty.is_empty() {
+        if self.commits.something_waits() {
             self.want_commit(now.at);
         }
         self.placement_wanted = true;

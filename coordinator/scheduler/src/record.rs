@@ -70,7 +70,7 @@ impl Record {
             Record::PutStatus(_, status) => 1024 + status.error_groups.len() * 4096,
             Record::PutPlan(_, plan) => 256 + plan.probe.header.names.iter().map(String::len).sum::<usize>(),
             Record::PutShard(_, _, shard) => shard.estimated_bytes(),
-            Record::PutFailures { failures, .. } => failures.len() * FAILURE_BYTES,
+            Record::PutFailures { failures, .. } => failures_bytes(failures),
             Record::PutParts { parts, .. } => 16 + parts.iter().map(part_bytes).sum::<usize>(),
             Record::PutOutputs { lines, .. } => lines.iter().map(String::len).sum(),
             Record::RemoveFailures(_)
@@ -81,8 +81,15 @@ impl Record {
     }
 }
 
-/// Roughly the bytes of a stored failure.
-pub(crate) const FAILURE_BYTES: usize = 512;
+/// Roughly the bytes of a stored failure beside its reason, which is stored once for all that share it.
+const FAILURE_BYTES: usize = 48;
+
+/// Roughly the bytes that failures take.
+pub(crate) fn failures_bytes(failures: &[ItemFailure]) -> usize {
+    let reasons = failures.chunk_by(|one, next| one.failure == next.failure);
+    let texts = reasons.map(|alike| alike[0].failure.error.len() + alike[0].failure.cause.len());
+    failures.len() * FAILURE_BYTES + texts.sum::<usize>()
+}
 
 /// Roughly the bytes that a file's entry in the log of parts takes.
 pub(crate) fn part_bytes(part: &PartRef) -> usize {

@@ -7,7 +7,7 @@ use warifu_model::{ItemFailure, MapRunId, MapRunState, Now, RunError, ShardNumbe
 
 use crate::counting::{CountedBy, count_report};
 use crate::map_run::{MapRun, PartsEntry, StagedReport, Stop, Terminal};
-use crate::record::{FAILURE_BYTES, PartsRecord, PlanRecord, Record, ShardRecord, StatusRecord, part_bytes};
+use crate::record::{PartsRecord, PlanRecord, Record, ShardRecord, StatusRecord, failures_bytes, part_bytes};
 use crate::redrive::redriven_status;
 use crate::{CommitId, RequestId};
 
@@ -20,12 +20,20 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Room that one run needs beside its shards: specification, status, plan, failures (removed and added), parts,
-    /// outputs.
-    const RUN_RECORDS: usize = 7;
+    /// Room that one run needs beside its shards: specification (with the id that it takes), status, plan, failures
+    /// (removed and added), parts, outputs.
+    const RUN_RECORDS: usize = 8;
+    /// Kept free for the roster and for what is begun, so that many runs cannot keep workers from joining.
+    const FLEET_RECORDS: usize = 20;
 
+    /// For the runs' part of a transaction.
     pub(crate) fn new(records: usize, bytes: usize) -> Self {
-        Self { records, bytes, fresh: true }
+        Self { records: records.saturating_sub(Self::FLEET_RECORDS), bytes, fresh: true }
+    }
+
+    /// What is left for the fleet's part.
+    pub(crate) fn for_fleet(&self) -> usize {
+        self.records + Self::FLEET_RECORDS
     }
 
     pub(crate) fn is_spent(&self) -> bool {
@@ -70,7 +78,7 @@ impl Counted {
         let Report { succeeded_part, failed_part, .. } = &staged.report;
         let parts = succeeded_part.iter().chain(failed_part);
         self.parts += parts.clone().count();
-        self.bytes += failures.len() * FAILURE_BYTES + parts.map(part_bytes).sum::<usize>();
+        self.bytes += failures_bytes(&failures) + parts.map(part_bytes).sum::<usize>();
         self.failures.extend(failures);
         self.entry.parts.succeeded.extend(succeeded_part.clone());
         self.entry.parts.failed.extend(failed_part.clone());

@@ -4,10 +4,13 @@
 //! one wrote is refused with the version's number. The golden bytes in the tests fail when a stored type changes its form
 //! unnoticed.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
-use warifu_model::{ItemFailure, WallTime};
+use warifu_model::{CallFailure, ItemFailure, SourcePlace, WallTime, WorkerId};
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
@@ -88,9 +91,97 @@ stored_as_postcard! {
     PlanRecord, "plan", 1;
     ShardRecord, "shard", 1;
     RosterRecord, "roster", 1;
-    Vec<ItemFailure>, "failures", 1;
     PartsRecord, "parts", 1;
     Vec<String>, "outputs", 1;
+}
+
+/// Thousands of items fail alike: each reason, and each worker, stands once.
+#[derive(Serialize, Deserialize)]
+struct StoredFailures {
+    reasons: Vec<CallFailure>,
+    workers: Vec<WorkerId>,
+    items: Vec<StoredFailure>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFailure {
+    index: u64,
+    batch_number: u64,
+    place: SourcePlace,
+    reason: usize,
+    timed_out: bool,
+    attempts: u32,
+    worker: usize,
+    fail_time: WallTime,
+}
+
+impl Stored for Vec<ItemFailure> {
+    const KIND: &'static str = "failures";
+    const VERSION: u8 = 1;
+
+    fn body(&self) -> Result<Vec<u8>, BoxError> {
+        let (mut reasons, mut workers) = (Distinct::default(), Distinct::default());
+        let item = |failure: &'_ ItemFailure, reason, worker| StoredFailure {
+            index: failure.index,
+            batch_number: failure.batch_number,
+            place: failure.place.clone(),
+            reason,
+            timed_out: failure.timed_out,
+            attempts: failure.attempts,
+            worker,
+            fail_time: failure.fail_time,
+        };
+        let items = self
+            .iter()
+            .map(|failure| {
+                item(failure, reasons.place_of(&failure.failure), workers.place_of(&failure.worker))
+            })
+            .collect();
+        to_postcard(&StoredFailures { reasons: reasons.values, workers: workers.values, items })
+    }
+
+    fn from_body(body: &[u8]) -> Result<Self, BoxError> {
+        let stored: StoredFailures = from_postcard(body)?;
+        let absent = |what: &str, place: usize| format!("{what} {place} is not there");
+        let item = |item: StoredFailure| {
+            let reason = stored.reasons.get(item.reason).ok_or_else(|| absent("reason", item.reason))?;
+            let worker = stored.workers.get(item.worker).ok_or_else(|| absent("worker", item.worker))?;
+            Ok(ItemFailure {
+                index: item.index,
+                batch_number: item.batch_number,
+                place: item.place,
+                failure: reason.clone(),
+                timed_out: item.timed_out,
+                attempts: item.attempts,
+                worker: worker.clone(),
+                fail_time: item.fail_time,
+            })
+        };
+        stored.items.into_iter().map(item).collect()
+    }
+}
+
+/// Values in the order of their first appearance.
+struct Distinct<T> {
+    values: Vec<T>,
+    places: HashMap<T, usize>,
+}
+
+impl<T> Default for Distinct<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), places: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Distinct<T> {
+    fn place_of(&mut self, value: &T) -> usize {
+        if let Some(place) = self.places.get(value) {
+            return *place;
+        }
+        self.places.insert(value.clone(), self.values.len());
+        self.values.push(value.clone());
+        self.values.len() - 1
+    }
 }
 
 /// A specification holds JSON values, which do not say their type to postcard: it is kept as JSON text within the record.
@@ -192,6 +283,14 @@ mod tests {
             let source = std::error::Error::source(&error).unwrap().to_string();
             assert!(source.contains(reason), "{source}");
         }
+    }
+
+    #[test]
+    fn ten_thousand_failures_for_one_reason_fit_into_a_transaction() {
+        let failures = samples::failures(0..10_000);
+        let bytes = encode("k", &failures).unwrap();
+        assert!(bytes.len() < 512 << 10, "{}", bytes.len());
+        assert_eq!(decode::<Vec<ItemFailure>>("k", &bytes).unwrap(), failures);
     }
 
     #[test]

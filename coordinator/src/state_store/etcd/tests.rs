@@ -195,6 +195,8 @@ async fn a_write_that_etcd_applies_seconds_late_does_not_undo_a_newer_one() {
     let mut settings = settings(&cluster, "a");
     // So that the next call goes to the one that will stand still.
     settings.endpoints.rotate_left(paused);
+    // The lease must outlive the pause: this is about writes.
+    settings.leader_ttl = DEADLINE;
     let store = EtcdStore::connect(settings).unwrap();
     let (term, _) = win(&store).await;
     store.write(term, CommitId(1), put("k", "1")).await.unwrap();

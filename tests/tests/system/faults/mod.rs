@@ -49,9 +49,18 @@ fn whatever_breaks_every_row_is_counted_once_and_every_run_ends() {
     );
     println!("{}", story.table());
     for fault in Fault::ALL {
-        assert!(story.recoveries.contains_key(&fault), "{fault:?} was never injected");
+        assert!(story.felt.contains_key(&fault), "{fault:?} was never injected");
     }
     story.fleet.stop();
+}
+
+/// What is known of a fault.
+#[derive(Default)]
+struct Felt {
+    /// Times that it was injected together with another one.
+    mixed: usize,
+    /// How long it was felt after its end, when it was injected alone.
+    alone: Vec<Duration>,
 }
 
 struct Story {
@@ -61,8 +70,7 @@ struct Story {
     random: Random,
     /// Faults that have not had their turn.
     next: Vec<Fault>,
-    /// How long each fault was felt after its end.
-    recoveries: BTreeMap<Fault, Vec<Duration>>,
+    felt: BTreeMap<Fault, Felt>,
 }
 
 impl Story {
@@ -74,7 +82,7 @@ impl Story {
         for id in ["w0", "w1", "w2"] {
             fleet.start_worker(id, 4, &handlers);
         }
-        Self { fleet, sink, calls, random: Random::new(seed), next: Vec::new(), recoveries: BTreeMap::new() }
+        Self { fleet, sink, calls, random: Random::new(seed), next: Vec::new(), felt: BTreeMap::new() }
     }
 
     /// Two runs under faults until both have ended, and what they left behind.
@@ -146,8 +154,13 @@ impl Story {
             (now >= written + PROGRESS || now == rows_at_end).then_some(())
         });
         eprintln!("{faults:?}: {:?}", healed_at.elapsed());
-        for fault in faults.into_iter().filter(|_| !is_mixed) {
-            self.recoveries.entry(fault).or_default().push(healed_at.elapsed());
+        for fault in faults {
+            let felt = self.felt.entry(fault).or_default();
+            if is_mixed {
+                felt.mixed += 1;
+            } else {
+                felt.alone.push(healed_at.elapsed());
+            }
         }
     }
 
@@ -162,18 +175,14 @@ impl Story {
 
     /// For docs/reliability.md.
     fn table(&self) -> String {
-        let mut table = "| fault | times alone | work went on after its end: median | worst |\n| --- | --- | --- | --- |\n".to_owned();
-        for (fault, recoveries) in &self.recoveries {
-            let mut sorted = recoveries.clone();
-            sorted.sort_unstable();
-            let (median, worst) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-            table += &format!(
-                "| {} | {} | {:.1} s | {:.1} s |\n",
-                fault.name(),
-                sorted.len(),
-                median.as_secs_f64(),
-                worst.as_secs_f64()
-            );
+        let head = "| fault | alone | with another | alone, work went on after its end: median | worst |\n";
+        let mut table = format!("{head}| --- | --- | --- | --- | --- |\n");
+        for (fault, Felt { mixed, alone }) in &self.felt {
+            let mut sorted: Vec<f64> = alone.iter().map(Duration::as_secs_f64).collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            let shown = |seconds: Option<&f64>| seconds.map_or_else(String::new, |s| format!("{s:.1} s"));
+            let (median, worst) = (shown(sorted.get(sorted.len() / 2)), shown(sorted.last()));
+            table += &format!("| {} | {} | {mixed} | {median} | {worst} |\n", fault.name(), alone.len());
         }
         table
     }
