@@ -80,6 +80,8 @@ impl Scheduler {
         if records.is_empty() && !self.leadership_is_due(now.at) {
             return;
         }
+        // More is refused by etcd, again and again: a bug here must show itself in the simulation.
+        debug_assert!(records.len() <= self.config.max_commit_records, "{} records", records.len());
         self.commits.next_id += 1;
         let id = CommitId(self.commits.next_id);
         let commit = Commit { id, term: self.term, records: records.clone() };
@@ -129,6 +131,7 @@ impl Scheduler {
         for id in std::mem::take(&mut self.commits.dirty) {
             let Some(map_run) = self.map_runs.get_mut(&id) else { continue };
             if budget.is_spent() {
+                budget.leave_out();
                 self.commits.dirty.insert(id);
                 continue;
             }

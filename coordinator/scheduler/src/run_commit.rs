@@ -31,6 +31,11 @@ impl Budget {
         Self { records: records.saturating_sub(Self::FLEET_RECORDS), bytes, fresh: true }
     }
 
+    /// Notes that a run found no room at all.
+    pub(crate) fn leave_out(&mut self) {
+        self.fresh = false;
+    }
+
     /// What is left for the fleet's part.
     pub(crate) fn for_fleet(&self) -> usize {
         self.records + Self::FLEET_RECORDS
@@ -204,11 +209,13 @@ impl MapRun {
             }
         }
         for (number, batch) in std::mem::take(&mut self.staged.losses) {
-            if let Some(record) = self.copy_of_shard(number, &mut part.shards) {
+            if part.shards.len() >= room && !part.shards.contains_key(&number) {
+                self.staged.losses.push((number, batch));
+            } else if let Some(record) = self.copy_of_shard(number, &mut part.shards) {
                 *record.losses.entry(batch).or_default() += 1;
             }
         }
-        budget.fresh &= self.staged.shards.is_empty();
+        budget.fresh &= self.staged.shards.is_empty() && self.staged.losses.is_empty();
     }
 
     fn copy_of_shard<'a>(
