@@ -92,6 +92,7 @@ impl World {
         if let Some(leader) = self.current_leader().filter(|_| self.random.chance(50)) {
             self.electing = true;
             self.leaders[leader].alive = false;
+            self.resign_at_times(leader);
             for stream in self.open_streams() {
                 if self.streams[&stream].leader == leader {
                     self.cut(stream, 100 * MS);

@@ -117,7 +117,10 @@ impl World {
                     self.after(MS, Happening::ToLeader(index, Event::ShardsLoaded { map_run, shards }));
                 }
                 Effect::WriteManifest(order) => self.after(MS, Happening::ManifestWritten(index, order)),
-                Effect::StepDown { .. } => self.leader_ends(index),
+                Effect::StepDown { .. } => {
+                    self.resign_at_times(index);
+                    self.leader_ends(index);
+                }
             }
         }
         self.wake_leader(index);
@@ -179,6 +182,15 @@ impl World {
             self.after(late, Happening::CommitArrives(index, Box::new(commit.clone()), Fate::Late));
         }
         self.after(delay, Happening::CommitArrives(index, Box::new(commit), fate));
+    }
+
+    /// A leader that has stopped says so, if the store hears it.
+    pub(crate) fn resign_at_times(&mut self, index: usize) {
+        if self.random.chance(50) {
+            let term = self.leaders[index].scheduler.term();
+            self.store.resign(term);
+            self.oracle.statistics.resignations += u64::from(term == self.store.term);
+        }
     }
 
     pub(crate) fn leader_ends(&mut self, index: usize) {

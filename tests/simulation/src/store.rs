@@ -27,6 +27,8 @@ pub(crate) struct StoredRun {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) term: LeaderTerm,
+    /// The term's leader has said that it stopped: nothing of that term is applied any more.
+    resigned: bool,
     pub(crate) runs: BTreeMap<MapRunId, StoredRun>,
     used_ids: BTreeSet<MapRunId>,
     pub(crate) roster: BTreeMap<Incarnation, WorkerId>,
@@ -41,13 +43,18 @@ impl Store {
         let map_runs = self.runs.iter().filter_map(|(id, run)| stored(id, run)).collect();
         let roster = self.roster.iter().map(|(i, w)| (w.clone(), RosterRecord { incarnation: *i })).collect();
         let used_ids = self.used_ids.iter().cloned().collect();
-        // The harder case: every new leader must reckon with the last one.
-        (self.term, Snapshot { map_runs, used_ids, roster, handed_over: false })
+        let handed_over = std::mem::take(&mut self.resigned);
+        (self.term, Snapshot { map_runs, used_ids, roster, handed_over })
+    }
+
+    /// Ends a term, if it is the current one.
+    pub(crate) fn resign(&mut self, term: LeaderTerm) {
+        self.resigned |= term == self.term;
     }
 
     /// Applies a transaction unless its term is over; false then.
     pub(crate) fn apply(&mut self, commit: &Commit) -> bool {
-        if commit.term != self.term {
+        if commit.term != self.term || self.resigned {
             return false;
         }
         self.commits += 1;

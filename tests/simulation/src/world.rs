@@ -135,6 +135,8 @@ pub struct Statistics {
     pub counted_batches: u64,
     /// Leaders elected.
     pub leaders: u64,
+    /// Leaders that handed over.
+    pub resignations: u64,
     /// Leases adopted by a new leader.
     pub adoptions: u64,
     /// Workers that were lost with begun batches.
@@ -156,6 +158,7 @@ impl Statistics {
         self.finished_runs += other.finished_runs;
         self.counted_batches += other.counted_batches;
         self.leaders += other.leaders;
+        self.resignations += other.resignations;
         self.adoptions += other.adoptions;
         self.losses += other.losses;
         self.commits += other.commits;
