@@ -13,9 +13,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+mod certificates;
 mod http;
 mod ports;
 
+pub use certificates::Certificates;
 pub use ports::free_ports;
 
 /// A start, or a cluster's first election, may take so long on a busy machine.
@@ -42,6 +44,54 @@ struct Member {
 }
 
 impl EtcdCluster {
+    /// Starts one member that also serves `https` at the port that is returned, to clients with a certificate of `certificates`.
+    ///
+    /// # Panics
+    /// If etcd is not installed, or does not serve.
+    pub fn start_with_tls(certificates: &Certificates) -> (Self, u16) {
+        let [plain, encrypted] = free_ports(2)[..] else { unreachable!("two were asked for") };
+        let urls = format!("http://127.0.0.1:{plain},https://127.0.0.1:{encrypted}");
+        let path = |path: &'static str| certificates.path(path);
+        let (ca, cert, key) = (path("ca.pem"), path("server.pem"), path("server.key"));
+        let options = [
+            ["--listen-client-urls", &urls],
+            ["--advertise-client-urls", &urls],
+            ["--trusted-ca-file", &ca],
+            ["--cert-file", &cert],
+            ["--key-file", &key],
+        ];
+        let options: Vec<&str> = options.into_iter().flatten().chain(["--client-cert-auth"]).collect();
+        let mut cluster = Self::new(1, &options);
+        cluster.members[0].client_port = plain;
+        cluster.spawn(0);
+        assert!(cluster.wait_until_ready(), "etcd with TLS does not start");
+        (cluster, encrypted)
+    }
+
+    /// From now on etcd asks for a password: `user` may read and write keys below `prefix`, and nothing else.
+    ///
+    /// # Panics
+    /// If etcd refuses.
+    pub fn enable_authentication(&self, user: &str, password: &str, prefix: &str) {
+        let call = |method: &str, body: Value| {
+            assert!(self.call(0, &format!("auth/{method}"), &body).is_some(), "etcd refuses auth/{method}");
+        };
+        let mut end = prefix.as_bytes().to_vec();
+        *end.last_mut().expect("a prefix is not empty") += 1;
+        let keys = json!({
+            "permType": "READWRITE",
+            "key": BASE64.encode(prefix),
+            "range_end": BASE64.encode(end),
+        });
+        call("user/add", json!({"name": "root", "password": password}));
+        call("user/grant", json!({"user": "root", "role": "root"}));
+        call("role/add", json!({"name": "below"}));
+        call("role/grant", json!({"name": "below", "perm": keys}));
+        call("user/add", json!({"name": user, "password": password}));
+        call("user/grant", json!({"user": user, "role": "below"}));
+        call("enable", json!({}));
+    }
+
     /// Starts `count` members and waits until they have a leader.
     ///
     /// # Panics
@@ -64,6 +114,14 @@ impl EtcdCluster {
     }
 
     fn try_start(count: usize, options: &[&str]) -> Option<Self> {
+        let mut cluster = Self::new(count, options);
+        for index in 0..count {
+            cluster.spawn(index);
+        }
+        cluster.wait_until_ready().then_some(cluster)
+    }
+
+    fn new(count: usize, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for etcd's data");
         let ports = free_ports(2 * count);
         let member = |(index, ports): (usize, &[u16])| Member {
@@ -74,11 +132,7 @@ impl EtcdCluster {
         };
         let members = ports.chunks(2).enumerate().map(member).collect();
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut cluster = Self { members, directory, options };
-        for index in 0..count {
-            cluster.spawn(index);
-        }
-        cluster.wait_until_ready().then_some(cluster)
+        Self { members, directory, options }
     }
 
     fn spawn(&mut self, index: usize) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_client::Client;
-use warifu_test_etcd::EtcdCluster;
+use warifu_test_etcd::{Certificates, EtcdCluster};
 
 use super::super::{Leader, keys};
 use super::commits::Fault;
@@ -306,4 +306,52 @@ async fn removals_and_puts_of_one_transaction_end_as_in_order() {
     store.write(term, CommitId(1), writes).await.unwrap();
     assert_eq!(store.scan(&folder, 9).await.unwrap(), [("f/2".to_owned(), b"c".to_vec())]);
     assert_eq!(store.last(&folder).await.unwrap(), Some(("f/2".to_owned(), b"c".to_vec())));
+}
+
+#[tokio::test]
+async fn etcd_is_reached_by_tls_with_a_certificate_and_not_without() {
+    let certificates = Certificates::create();
+    let (cluster, port) = EtcdCluster::start_with_tls(&certificates);
+    let path = |name: &str| std::path::PathBuf::from(certificates.path(name));
+    let ours = EtcdSettings {
+        endpoints: vec![format!("https://127.0.0.1:{port}")],
+        tls: EtcdTls {
+            ca_file: Some(path("ca.pem")),
+            identity: Some((path("client.pem"), path("client.key"))),
+        },
+        ..settings(&cluster, "a")
+    };
+    let store = EtcdStore::connect(ours.clone()).unwrap();
+    let (term, _) = win(&store).await;
+    store.write(term, CommitId(1), put("k", "1")).await.unwrap();
+
+    let without = EtcdTls { identity: None, ..ours.tls.clone() };
+    let store = EtcdStore::connect(EtcdSettings { tls: without, ..ours.clone() }).unwrap();
+    store.campaign().await.unwrap_err();
+    let missing = EtcdTls { ca_file: Some("/nowhere/ca.pem".into()), identity: None };
+    let error = EtcdStore::connect(EtcdSettings { tls: missing, ..ours }).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_of_etcd_who_may_only_use_the_prefix_is_enough() {
+    let cluster = EtcdCluster::start(1);
+    cluster.enable_authentication("warifu", "secret", "/warifu/v1/");
+    let user = |password: &str| EtcdSettings {
+        user: Some(("warifu".to_owned(), Secret::new(password))),
+        ..settings(&cluster, "a")
+    };
+    let store = EtcdStore::connect(user("secret")).unwrap();
+    let (term, _) = win(&store).await;
+    store.write(term, CommitId(1), put("k", "1")).await.unwrap();
+    assert_eq!(value(&store, "k").await.as_deref(), Some("1"));
+    assert_eq!(store.members().await.unwrap().len(), 1);
+
+    let error = EtcdStore::connect(user("guess")).unwrap().campaign().await.unwrap_err();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.contains("authentication failed"), "{why}");
+    let elsewhere = EtcdSettings { prefix: "/elsewhere".into(), ..user("secret") };
+    let error = EtcdStore::connect(elsewhere).unwrap().campaign().await.unwrap_err();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.contains("permission denied"), "{why}");
 }
