@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::calls::CallLog;
 use crate::harness::{Fleet, Network, PARTITION, Random, eventually};
 
 /// Far beyond what it takes.
@@ -123,7 +122,6 @@ impl Fault {
     pub(crate) fn inject(
         self,
         fleet: &mut Fleet,
-        calls: &CallLog,
         random: &mut Random,
         broken: &[Breakage],
     ) -> Option<Breakage> {
@@ -134,8 +132,7 @@ impl Fault {
         let target = match self {
             Fault::WorkerKilled => {
                 let worker = pick(fleet.workers());
-                let id = fleet.kill_worker(worker);
-                calls.note_death(id);
+                fleet.kill_worker(worker);
                 worker
             }
             Fault::WorkerStopped => {

@@ -77,7 +77,7 @@ impl Story {
     fn begin(seed: u64) -> Self {
         let mut fleet = Fleet::start(&SETTINGS);
         let sink = Sink::create(fleet.path("users.db"));
-        let calls = CallLog::new(fleet.path("calls"));
+        let calls = CallLog::create(fleet.path("calls"));
         let handlers = format!("{}{}", sink.handler(), calls.handler());
         for id in ["w0", "w1", "w2"] {
             fleet.start_worker(id, 4, &handlers);
@@ -135,7 +135,7 @@ impl Story {
         for _ in 0..faults {
             let fault = self.next_fault();
             // Not every two go together: there may be nobody left to be broken.
-            match fault.inject(&mut self.fleet, &self.calls, &mut self.random, &broken) {
+            match fault.inject(&mut self.fleet, &mut self.random, &broken) {
                 Some(breakage) => broken.push(breakage),
                 None => self.next.insert(0, fault),
             }
