@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Settings of the core.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How long a worker's session lives after its last answered message, before drift and margin.
+    /// How long after a worker's last message its session ends, by this process's clock.
     pub session_ttl: Duration,
     /// Assumed bound of the difference in clock rates, in percent.
     pub drift_percent: u32,
@@ -49,6 +49,14 @@ pub struct Config {
     pub broken: Option<crate::BrokenRule>,
 }
 
+impl Config {
+    /// How long a worker may trust its session, by a perfect clock: it gives up before the coordinator acts, whatever their
+    /// clocks do within the assumed bound.
+    pub fn worker_ttl(&self) -> Duration {
+        self.session_ttl.saturating_sub(self.expiry_margin) * 100 / (100 + self.drift_percent)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -74,5 +82,22 @@ impl Default for Config {
             #[cfg(feature = "broken_rules")]
             broken: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_gives_up_before_the_coordinator_acts_whatever_their_clocks_do() {
+        for seconds in [5, 20, 3_600] {
+            let config = Config { session_ttl: Duration::from_secs(seconds), ..Config::default() };
+            // A worker counts from sending, one hundredth less; its clock is slow, the coordinator's fast.
+            let worker = config.worker_ttl().mul_f64(0.99).div_f64(0.99);
+            let coordinator = config.session_ttl.div_f64(1.01);
+            assert!(worker < coordinator, "{seconds}");
+        }
+        assert_eq!(Config::default().worker_ttl(), Duration::from_nanos(19_306_930_693));
     }
 }

@@ -244,7 +244,7 @@ impl Scheduler {
         let welcome = Welcome {
             session: worker.session,
             hello_number: hello.hello_number,
-            ttl: self.config.session_ttl,
+            ttl: self.config.worker_ttl(),
             kept,
             slots_kept,
         };
@@ -284,8 +284,7 @@ impl Scheduler {
     }
 
     fn set_expiry(&mut self, now: Now, incarnation: Incarnation) {
-        let at = now.at + self.with_drift(self.config.session_ttl) + self.config.expiry_margin;
-        self.timers.set(Timer::WorkerExpiry(incarnation), at);
+        self.timers.set(Timer::WorkerExpiry(incarnation), now.at + self.config.session_ttl);
     }
 
     pub(crate) fn on_heartbeat(&mut self, stream: StreamId, nonce: u64, effects: &mut Effects) {

@@ -100,7 +100,7 @@ impl Scheduler {
         let step_down = self.config.step_down_after.unwrap_or_default();
         let stops_deciding = if handed_over { std::time::Duration::ZERO } else { self.with_drift(step_down) };
         let grants_from = now.at + stops_deciding;
-        let ends_at = grants_from + self.with_drift(self.config.session_ttl) + self.config.expiry_margin;
+        let ends_at = grants_from + self.config.session_ttl;
         self.window = Some(Window { grants_from, waiting: self.roster.clone(), closing: false });
         self.timers.set(Timer::WindowGrants, grants_from);
         self.timers.set(Timer::WindowEnd, ends_at);
