@@ -59,7 +59,11 @@ impl Shard {
         if workers_may_hold_it {
             shard.orphan = undecided;
         } else {
-            for batch in undecided.iter() {
+            let sent: Vec<u32> =
+                shard.record.open.keys().copied().filter(|batch| undecided.contains(*batch)).collect();
+            shard.pending = undecided;
+            for batch in sent {
+                shard.pending.remove(batch);
                 shard.requeue(batch, now);
             }
         }

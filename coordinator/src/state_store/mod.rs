@@ -33,8 +33,8 @@ pub use sqlite::SqliteStore;
 pub use warifu_model::protocol::LeaderAddress as Leader;
 pub use write::Write;
 
-/// Records read at once. A shard's record is at most 64 KiB, so a page is at most 16 MiB and usually far less.
-const PAGE_RECORDS: usize = 256;
+/// Records read at once. A shard's record is at most 64 KiB and usually half of one.
+const PAGE_RECORDS: usize = 4_096;
 
 /// What failed before a decision could be made. Nothing was written.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,6 @@ mod users;
 mod worker;
 mod world;
 
-pub use measure::{LiveBytes, measure_store};
+pub use measure::{LiveBytes, measure_store, planned_records};
 pub use plan::Plan;
 pub use world::{Outcome, Statistics, run};

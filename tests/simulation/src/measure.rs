@@ -106,17 +106,23 @@ fn measure_run(plan: &Plan, slots: u32) -> Result<String, String> {
 
 /// What the shards of a large object take once all of them are composed.
 fn planned_bytes() -> u64 {
+    planned_records().map(|record| entry_bytes(&record)).sum()
+}
+
+/// Records of the shards of a large object as they are once all of them are composed: 1 TiB in shards of 8 MiB.
+pub fn planned_records() -> impl Iterator<Item = ShardRecord> {
     let plan = ShardPlan::whole(0, u64::from(PLANNED_SHARDS) * SHARD_BYTES, SHARD_BYTES);
     let (dialect, limits) = (Dialect::default(), Limits::default());
     let first = scan_of_first_shard(&dialect, &limits);
     let mut composer = Composer::new(&plan, None, &dialect, &limits);
-    let mut bytes = 0;
-    while !composer.is_complete() {
+    std::iter::from_fn(move || {
+        if composer.is_complete() {
+            return None;
+        }
         let scan = shifted(&first, plan.range(composer.next_shard()));
         let Composed::Shard(composed) = composer.compose(&scan) else { panic!("shards begin with a row") };
-        bytes += entry_bytes(&fresh_record(composed, &composer));
-    }
-    bytes
+        Some(fresh_record(composed, &composer))
+    })
 }
 
 fn scan_of_first_shard(dialect: &Dialect, limits: &Limits) -> ShardScan {

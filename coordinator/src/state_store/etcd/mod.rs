@@ -31,6 +31,8 @@ use reads::Reads;
 mod commits;
 mod compaction;
 mod connection;
+#[cfg(test)]
+mod large_plan;
 mod layout;
 mod lease;
 mod normalise;

@@ -10,10 +10,14 @@ use super::super::{KeyRange, Member, Row, StoreError};
 use super::connection::{Connection, Failure, unavailable};
 use super::layout::{Layout, Process};
 
-/// Rows asked for at once.
-const PAGE_ROWS: usize = 64;
-/// The largest answer: etcd takes no request, and so no value, beyond 1.5 MiB.
-const MAX_ANSWER_BYTES: usize = PAGE_ROWS * 3 / 2 * 1024 * 1024;
+/// Rows asked for at once, while nothing is known of their size.
+const FIRST_PAGE_ROWS: usize = 64;
+/// And when it is: as many as have had so many bytes, but no more than so many rows.
+const PAGE_BYTES: usize = 1 << 20;
+const MAX_PAGE_ROWS: usize = 4_096;
+/// The largest answer that is taken. Rows of one range are alike; a few may be far larger than those before them: etcd takes
+/// no value beyond 1.5 MiB.
+const MAX_ANSWER_BYTES: usize = 128 << 20;
 
 /// Some versions of etcd answer from an old state after a pause; another member, or the same a little later, does not.
 const STALE_RETRIES: u32 = 5;
@@ -37,13 +41,16 @@ impl Reads {
     pub(super) async fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
         let (mut start, end) = self.layout.range(range);
         let mut rows = Vec::new();
+        let (mut page_rows, mut bytes) = (FIRST_PAGE_ROWS, 0);
         while rows.len() < limit && start < end {
             let options = GetOptions::new().with_range(end.as_bytes());
-            let answer = self.get(&start, options, PAGE_ROWS.min(limit - rows.len())).await;
+            let answer = self.get(&start, options, page_rows.min(limit - rows.len())).await;
             let mut answer = answer.map_err(unavailable("read"))?;
             for found in answer.take_kvs() {
+                bytes += found.key().len() + found.value().len();
                 rows.push(self.row(found)?);
             }
+            page_rows = (PAGE_BYTES * rows.len() / bytes.max(1)).clamp(1, MAX_PAGE_ROWS);
             match rows.last() {
                 // Zero is what etcd sorts first: nothing lies between.
                 Some((key, _)) if answer.more() => start = format!("{}\0", self.layout.key(key)),

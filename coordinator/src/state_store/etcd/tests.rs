@@ -61,7 +61,7 @@ pub(in crate::state_store) fn settings(cluster: &EtcdCluster, name: &str) -> Etc
     }
 }
 
-fn connect(cluster: &EtcdCluster, name: &str) -> EtcdStore {
+pub(super) fn connect(cluster: &EtcdCluster, name: &str) -> EtcdStore {
     EtcdStore::connect(settings(cluster, name)).unwrap()
 }
 
@@ -78,7 +78,7 @@ async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 /// Stands until it leads.
-async fn win(store: &EtcdStore) -> (LeaderTerm, bool) {
+pub(super) async fn win(store: &EtcdStore) -> (LeaderTerm, bool) {
     eventually(async || match store.campaign().await {
         Ok(Campaign::Won { term, handed_over }) => Some((term, handed_over)),
         Ok(Campaign::Lost(_)) | Err(_) => None,
