@@ -158,6 +158,11 @@ fn check_sum(counts: &v1::Counts) -> turmoil::Result {
 }
 
 fn check_end(plan: &Plan, counts: &v1::Counts) -> turmoil::Result {
-    let expected = v1::Counts { total: plan.items, succeeded: plan.items, ..v1::Counts::default() };
+    let expected = v1::Counts {
+        total: plan.items,
+        succeeded: plan.items,
+        results_written: plan.items,
+        ..v1::Counts::default()
+    };
     if *counts == expected { Ok(()) } else { Err(format!("counted at the end: {counts:?}").into()) }
 }

@@ -35,6 +35,7 @@ struct Levers {
     running: BTreeMap<Host, CancellationToken>,
     away_for: BTreeMap<Host, Duration>,
     incarnations: BTreeMap<Host, Incarnation>,
+    worker_processes: u64,
     connections: u64,
 }
 
@@ -85,9 +86,9 @@ impl Scene {
     /// The next process of a worker, and the last one.
     pub(crate) fn incarnation(&self, host: Host) -> (Incarnation, Option<Incarnation>) {
         let mut levers = self.levers();
-        let last = levers.incarnations.get(&host).copied();
-        let next = Incarnation(last.map_or(1, |last| last.0 + 1));
-        levers.incarnations.insert(host, next);
+        levers.worker_processes += 1;
+        let next = Incarnation(levers.worker_processes.into());
+        let last = levers.incarnations.insert(host, next);
         (next, last)
     }
 
@@ -102,6 +103,6 @@ impl Scene {
 
     /// Processes of workers that were started.
     pub(crate) fn worker_processes(&self) -> u64 {
-        self.levers().incarnations.values().map(|last| last.0 as u64).sum()
+        self.levers().worker_processes
     }
 }
