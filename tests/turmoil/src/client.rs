@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use warifu_common::transport::{self, Dial};
 use warifu_common::wire::v1;
 
@@ -13,7 +13,7 @@ use crate::hosts::HANDLER;
 use crate::network::{SimulatedNetwork, endpoint};
 use crate::objects::{INPUT, OUTPUT};
 use crate::plan::{Host, Plan};
-use crate::scene::Scene;
+use crate::scene::{Order, Scene};
 
 /// The run's name.
 pub(crate) const RUN: &str = "run-1";
@@ -63,6 +63,26 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Drains a worker, or lets it work again. One that is not there needs neither.
+    async fn obey(&mut self, order: Order) -> Result<(), Status> {
+        let done = match order {
+            Order::Drain(worker) => {
+                let request = v1::DrainWorkerRequest { name: worker.to_string(), timeout: None };
+                self.ask(|channel| drain(channel, request.clone())).await
+            }
+            Order::Uncordon(worker) => {
+                let request = v1::UncordonWorkerRequest { name: worker.to_string() };
+                self.ask(|channel| uncordon(channel, request.clone())).await
+            }
+        };
+        match done {
+            Err(status) if status.code() != Code::NotFound => Err(status),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
 /// Whether asking again would not help.
 fn is_final(code: Code) -> bool {
     matches!(
@@ -87,6 +107,9 @@ pub(crate) async fn run(scene: Arc<Scene>) -> turmoil::Result {
     };
     client.ask(|channel| create(channel, request.clone())).await?;
     loop {
+        for order in scene.take_orders() {
+            client.obey(order).await?;
+        }
         let seen = client.ask(get).await?;
         let counts = seen.item_counts.unwrap_or_default();
         check_sum(&counts)?;
@@ -95,6 +118,29 @@ pub(crate) async fn run(scene: Arc<Scene>) -> turmoil::Result {
             v1::map_run::State::Succeeded => return check_end(&scene.plan, &counts),
             state => return Err(format!("the run is {state:?}: {:?}", seen.error).into()),
         }
+    }
+}
+
+/// Watches the run, again whenever the stream ends before the run does.
+pub(crate) async fn watcher(scene: Arc<Scene>) -> turmoil::Result {
+    let network = SimulatedNetwork { host: Host::Watcher, scene };
+    let mut client = Client { network, channel: None, turn: 1 };
+    loop {
+        match client.ask(watch).await {
+            Ok(mut stream) => {
+                while let Ok(Some(seen)) = stream.message().await {
+                    let seen = seen.map_run.unwrap_or_default();
+                    check_sum(&seen.item_counts.unwrap_or_default())?;
+                    if seen.state() == v1::map_run::State::Succeeded {
+                        return Ok(());
+                    }
+                }
+            }
+            // It was not created yet.
+            Err(status) if status.code() == Code::NotFound => {}
+            Err(status) => return Err(status.into()),
+        }
+        sleep(LOOK_INTERVAL).await;
     }
 }
 
@@ -108,6 +154,25 @@ async fn create(
 async fn get(channel: Channel) -> Result<tonic::Response<v1::MapRun>, Status> {
     let request = v1::GetMapRunRequest { name: RUN.to_owned() };
     transport::map_run_client(channel).get_map_run(request).await
+}
+
+async fn drain(
+    channel: Channel,
+    request: v1::DrainWorkerRequest,
+) -> Result<tonic::Response<v1::Worker>, Status> {
+    transport::fleet_client(channel).drain_worker(request).await
+}
+
+async fn uncordon(
+    channel: Channel,
+    request: v1::UncordonWorkerRequest,
+) -> Result<tonic::Response<v1::Worker>, Status> {
+    transport::fleet_client(channel).uncordon_worker(request).await
+}
+
+async fn watch(channel: Channel) -> Result<tonic::Response<Streaming<v1::WatchMapRunResponse>>, Status> {
+    let request = v1::WatchMapRunRequest { name: RUN.to_owned() };
+    transport::map_run_client(channel).watch_map_run(request).await
 }
 
 fn spec(plan: &Plan) -> v1::MapRunSpec {

@@ -22,7 +22,7 @@ impl SimulatedClock {
     /// A clock that is fast or slow by up to nine tenths of what is assumed of clocks, as the seed has it.
     pub(crate) fn of(host: Host, seed: u64) -> Self {
         let number = match host {
-            Host::Client => 0,
+            Host::Client | Host::Watcher => 0,
             Host::Coordinator(index) => 1 + index as u64,
             Host::Worker(index) => 11 + index as u64,
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use turmoil::Sim;
 
 use crate::plan::{Host, Plan, PlannedFault};
-use crate::scene::Scene;
+use crate::scene::{Order, Scene};
 
 /// One way to go wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Stall(Host),
     /// The process is told to end, does so in order, and comes again.
     Leave(Host),
+    /// A user drains a worker, and lets it work again at the end.
+    Drain(Host),
     /// A coordinator does not reach the state store.
     NoStore(Host),
     /// Answers of the state store are lost.
@@ -80,7 +82,7 @@ impl Faults {
         let over: Vec<PlannedFault> = over;
         for planned in over {
             self.log(now, format_args!("ends: {:?}", planned.fault));
-            self.end(sim, &planned.fault);
+            self.end(sim, scene, &planned.fault);
         }
         while self.coming.as_slice().first().is_some_and(|planned| planned.at <= now) {
             let planned = self.coming.next().expect("it was seen");
@@ -114,6 +116,7 @@ impl Faults {
             | Fault::Bounce(_)
             | Fault::Stall(_)
             | Fault::Leave(_)
+            | Fault::Drain(_)
             | Fault::NoStore(_)
             | Fault::LostAnswers => Vec::new(),
         }
@@ -135,7 +138,7 @@ impl Faults {
         true
     }
 
-    fn end(&mut self, sim: &mut Sim<'_>, fault: &Fault) {
+    fn end(&mut self, sim: &mut Sim<'_>, scene: &Scene, fault: &Fault) {
         for link in self.links(fault) {
             self.busy.remove(&link);
         }
@@ -156,6 +159,7 @@ impl Faults {
                 self.reconnect(sim, *host);
                 sim.bounce(host.to_string());
             }
+            Fault::Drain(host) => scene.order(Order::Uncordon(*host)),
             Fault::Bounce(_) | Fault::Stall(_) | Fault::Leave(_) | Fault::NoStore(_) | Fault::LostAnswers => {}
         }
     }
@@ -184,6 +188,7 @@ fn begin(sim: &mut Sim<'_>, scene: &Arc<Scene>, planned: &PlannedFault) {
         Fault::Bounce(host) => sim.bounce(host.to_string()),
         Fault::Stall(host) => scene.stall(*host, until),
         Fault::Leave(host) => scene.leave(*host, planned.lasts),
+        Fault::Drain(host) => scene.order(Order::Drain(*host)),
         Fault::NoStore(Host::Coordinator(index)) => scene.records.cut(*index, until),
         Fault::NoStore(other) => unreachable!("{other} has no state store"),
         Fault::LostAnswers => scene.records.lose_answers(),

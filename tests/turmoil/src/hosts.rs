@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use warifu_coordinator::{Coordinator, EndError, Settings};
 use warifu_model::{HandlerName, WorkerId};
+use warifu_session::SessionSettings;
 use warifu_worker::Worker;
 
 use crate::clocks::SimulatedClock;
 use crate::ledger::NotingHandler;
 use crate::network::{PORT, SimulatedNetwork, endpoint, incoming};
 use crate::objects::OUTPUT;
-use crate::plan::Host;
+use crate::plan::{Broken, Host};
 use crate::scene::Scene;
 use crate::store::{LEADER_TTL, Seat};
 
@@ -54,6 +55,10 @@ fn coordinator_settings(scene: &Arc<Scene>, host: Host) -> Settings {
             step_down_after: Some(LEADER_TTL * 2 / 3),
             max_losses: MAX_LOSSES,
             system_location: (OUTPUT.0.to_owned(), "system/".to_owned()),
+            broken: match scene.plan.broken {
+                Some(Broken::Coordinator(rule)) => Some(rule),
+                Some(Broken::Worker(_)) | None => None,
+            },
             ..warifu_scheduler::Config::default()
         },
         shard_bytes: scene.plan.shard_bytes,
@@ -76,10 +81,21 @@ pub(crate) async fn worker(scene: Arc<Scene>, index: usize) -> turmoil::Result {
             .slots(scene.plan.workers[index])
             .incarnation(incarnation, last.filter(|_| scene.plan.proves_death))
             .handler(HandlerName::new(HANDLER)?, Arc::new(handler))
+            .session_settings(session_settings(&scene))
             .clock(Arc::new(SimulatedClock::of(host, scene.plan.seed)))
             .dial(Arc::new(SimulatedNetwork { host, scene: scene.clone() }))
             .build();
         worker.run(stop).await?;
         tokio::time::sleep(scene.away_for(host)).await;
+    }
+}
+
+fn session_settings(scene: &Scene) -> SessionSettings {
+    SessionSettings {
+        broken: match scene.plan.broken {
+            Some(Broken::Worker(rule)) => Some(rule),
+            Some(Broken::Coordinator(_)) | None => None,
+        },
+        ..SessionSettings::default()
     }
 }

@@ -7,12 +7,18 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use warifu_scheduler::BrokenRule;
+use warifu_session::BrokenSessionRule;
+
 use crate::faults::Fault;
 
 /// A host of the simulated network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Host {
+    /// Creates the run and asks for it.
     Client,
+    /// Watches the run.
+    Watcher,
     Coordinator(usize),
     Worker(usize),
 }
@@ -21,6 +27,7 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Host::Client => f.write_str("client"),
+            Host::Watcher => f.write_str("watcher"),
             Host::Coordinator(index) => write!(f, "coordinator-{index}"),
             Host::Worker(index) => write!(f, "worker-{index}"),
         }
@@ -56,6 +63,15 @@ pub(crate) struct Plan {
     pub(crate) proves_death: bool,
     /// In time.
     pub(crate) faults: Vec<PlannedFault>,
+    /// A rule of the protocol that is left out, to prove that it is missed.
+    pub(crate) broken: Option<Broken>,
+}
+
+/// A rule that is left out, of the coordinator or of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Coordinator(BrokenRule),
+    Worker(BrokenSessionRule),
 }
 
 impl Plan {
@@ -67,7 +83,7 @@ impl Plan {
         let batch_items = rng.random_range(1..=6);
         let max_concurrency = rng.random_range(1..=6);
         // So that the faults meet the run at work.
-        let busy = Duration::from_millis(rng.random_range(8_000..=20_000));
+        let busy = Duration::from_millis(rng.random_range(10_000..=25_000));
         let at_once = max_concurrency.min(workers.iter().sum());
         let batches = items.div_ceil(u64::from(batch_items)) as u32;
         let faults = faults(rng, coordinators, workers.len(), busy);
@@ -84,15 +100,16 @@ impl Plan {
             max_latency: Duration::from_millis(rng.random_range(2..=120)),
             proves_death: rng.random_bool(0.5),
             faults,
+            broken: None,
             workers,
         }
     }
 
-    /// All hosts, the client first.
+    /// All hosts, users first.
     pub(crate) fn hosts(&self) -> Vec<Host> {
         let coordinators = (0..self.coordinators).map(Host::Coordinator);
         let workers = (0..self.workers.len()).map(Host::Worker);
-        [Host::Client].into_iter().chain(coordinators).chain(workers).collect()
+        [Host::Client, Host::Watcher].into_iter().chain(coordinators).chain(workers).collect()
     }
 
     /// When the last fault is over.
@@ -102,7 +119,7 @@ impl Plan {
 }
 
 fn faults(rng: &mut StdRng, coordinators: usize, workers: usize, busy: Duration) -> Vec<PlannedFault> {
-    let count = rng.random_range(3..=9);
+    let count = rng.random_range(4..=14);
     let mut faults: Vec<_> = (0..count)
         .map(|_| PlannedFault {
             at: Duration::from_millis(rng.random_range(300..busy.as_millis() as u64 * 3 / 2)),
@@ -123,21 +140,24 @@ fn lasting(rng: &mut StdRng) -> Duration {
 fn fault(rng: &mut StdRng, coordinators: usize, workers: usize) -> Fault {
     let coordinator = Host::Coordinator(rng.random_range(0..coordinators));
     let worker = Host::Worker(rng.random_range(0..workers));
-    let either = if rng.random_bool(0.3) { coordinator } else { worker };
-    match rng.random_range(0..16) {
+    let either = if rng.random_bool(0.35) { coordinator } else { worker };
+    let anybody = if rng.random_bool(0.2) { Host::Watcher } else { either };
+    match rng.random_range(0..18) {
         0 | 1 => Fault::Partition(worker, coordinator),
         2 => Fault::OneWay(worker, coordinator),
         3 => Fault::OneWay(coordinator, worker),
         4 => Fault::Hold(worker, coordinator),
         5 => Fault::Lossy(worker, coordinator),
         6 => Fault::Slow(worker, coordinator),
-        7 => Fault::CutOff(either),
+        7 => Fault::CutOff(anybody),
         8 => Fault::Crash(either),
         9 => Fault::Vanish(either),
         10 => Fault::Bounce(either),
-        11 | 12 => Fault::Stall(either),
+        11 | 12 => Fault::Stall(anybody),
         13 => Fault::Leave(either),
         14 => Fault::NoStore(coordinator),
+        15 => Fault::Drain(worker),
+        16 => Fault::Partition(Host::Client, coordinator),
         _ => Fault::LostAnswers,
     }
 }

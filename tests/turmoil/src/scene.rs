@@ -28,12 +28,22 @@ pub(crate) struct Scene {
     levers: Mutex<Levers>,
 }
 
+/// What the user is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Drain a worker.
+    Drain(Host),
+    /// Let it work again.
+    Uncordon(Host),
+}
+
 #[derive(Debug, Default)]
 struct Levers {
     stalled_until: BTreeMap<Host, Duration>,
     /// Tells the process of a host to leave, and for how long it then stays away.
     running: BTreeMap<Host, CancellationToken>,
     away_for: BTreeMap<Host, Duration>,
+    orders: Vec<Order>,
     incarnations: BTreeMap<Host, Incarnation>,
     worker_processes: u64,
     connections: u64,
@@ -81,6 +91,16 @@ impl Scene {
 
     pub(crate) fn away_for(&self, host: Host) -> Duration {
         self.levers().away_for.get(&host).copied().unwrap_or_default()
+    }
+
+    /// Tells the user to do something.
+    pub(crate) fn order(&self, order: Order) {
+        self.levers().orders.push(order);
+    }
+
+    /// What the user has not done yet.
+    pub(crate) fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut self.levers().orders)
     }
 
     /// The next process of a worker, and the last one.

@@ -90,6 +90,8 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
         let scene = scene.clone();
         sim.host(Host::Worker(index).to_string(), move || hosts::worker(scene.clone(), index));
     }
+    let watched = scene.clone();
+    sim.host(Host::Watcher.to_string(), move || client::watcher(watched.clone()));
     sim.client(Host::Client.to_string(), client::run(scene.clone()));
     let mut violation = None;
     while violation.is_none() {
