@@ -192,12 +192,7 @@ async fn validate(
     Ok(v1::MapRun { preview_events, ..v1::MapRun::from(&view) })
 }
 
-fn view_of(
-    checked: Checked,
-    source_bytes: u64,
-    warnings: Vec<Warning>,
-    create_time: WallTime,
-) -> MapRunView {
+fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_time: WallTime) -> MapRunView {
     MapRunView {
         id: checked.id,
         uid: 0,

@@ -98,7 +98,8 @@ impl<'a> Term<'a> {
     }
 
     fn on_time(&mut self) {
-        let due = self.scheduler.next_deadline().is_some_and(|deadline| deadline <= self.driver.clock.now().at);
+        let due =
+            self.scheduler.next_deadline().is_some_and(|deadline| deadline <= self.driver.clock.now().at);
         if due {
             self.step(Event::DeadlineReached);
         }
