@@ -76,8 +76,9 @@ impl Faults {
     /// Ends and begins what is due.
     pub(crate) fn step(&mut self, sim: &mut Sim<'_>, scene: &Arc<Scene>) {
         let now = sim.elapsed();
-        let (over, in_force) =
-            std::mem::take(&mut self.in_force).into_iter().partition(|planned| planned.at + planned.lasts <= now);
+        let (over, in_force) = std::mem::take(&mut self.in_force)
+            .into_iter()
+            .partition(|planned| planned.at + planned.lasts <= now);
         self.in_force = in_force;
         let over: Vec<PlannedFault> = over;
         for planned in over {
@@ -97,6 +98,7 @@ impl Faults {
     }
 
     fn log(&mut self, now: Duration, text: fmt::Arguments<'_>) {
+        tracing::info!("{now:?} {text}");
         self.log.push(format!("{now:?} {text}"));
     }
 
@@ -160,7 +162,8 @@ impl Faults {
                 sim.bounce(host.to_string());
             }
             Fault::Drain(host) => scene.order(Order::Uncordon(*host)),
-            Fault::Bounce(_) | Fault::Stall(_) | Fault::Leave(_) | Fault::NoStore(_) | Fault::LostAnswers => {}
+            Fault::Bounce(_) | Fault::Stall(_) | Fault::Leave(_) | Fault::NoStore(_) | Fault::LostAnswers => {
+            }
         }
     }
 

@@ -49,6 +49,8 @@ impl Ledger {
         let in_progress = calls.running.values().sum();
         calls.most_at_once = calls.most_at_once.max(in_progress);
         let worker = &call.run().worker;
+        let attempt = call.identity().attempt;
+        tracing::info!(at = ?elapsed(), %worker, batch, attempt, in_progress, "a handler is called");
         if in_progress > self.limit {
             let found =
                 format!("{in_progress} calls are in progress, {} are allowed; last on {worker}", self.limit);
@@ -92,6 +94,7 @@ struct CallInProgress {
 
 impl Drop for CallInProgress {
     fn drop(&mut self) {
+        tracing::info!(batch = self.batch, "a handler call is over");
         let mut calls = self.ledger.calls();
         let running = calls.running.get_mut(&self.batch).expect("it began");
         *running -= 1;

@@ -35,7 +35,11 @@ pub(crate) fn check(scene: &Scene) -> Result<(), String> {
             return Err(format!("item {index} stands on {lines} lines after {calls} calls"));
         }
     }
-    if seen.is_empty() { Ok(()) } else { Err(format!("there are results of items that do not exist: {seen:?}")) }
+    if seen.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("there are results of items that do not exist: {seen:?}"))
+    }
 }
 
 fn json(scene: &Scene, key: &str) -> Result<Value, String> {

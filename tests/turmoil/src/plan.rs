@@ -79,11 +79,14 @@ impl Plan {
         let rng = &mut StdRng::seed_from_u64(seed);
         let coordinators = rng.random_range(1..=2);
         let workers: Vec<u32> = (0..rng.random_range(2..=3)).map(|_| rng.random_range(1..=4)).collect();
-        let items: u64 = rng.random_range(60..=300);
-        let batch_items = rng.random_range(1..=6);
+        // Calls that outlive streams, sessions and leaders, or many short ones.
+        let long_calls = rng.random_bool(0.4);
+        let items: u64 = if long_calls { rng.random_range(5..=30) } else { rng.random_range(60..=300) };
+        let batch_items = rng.random_range(1..=if long_calls { 3 } else { 6 });
         let max_concurrency = rng.random_range(1..=6);
         // So that the faults meet the run at work.
-        let busy = Duration::from_millis(rng.random_range(10_000..=25_000));
+        let busy = if long_calls { 25_000..=60_000 } else { 10_000..=25_000 };
+        let busy = Duration::from_millis(rng.random_range(busy));
         let at_once = max_concurrency.min(workers.iter().sum());
         let batches = items.div_ceil(u64::from(batch_items)) as u32;
         let faults = faults(rng, coordinators, workers.len(), busy);
@@ -94,7 +97,7 @@ impl Plan {
             batch_items,
             shard_bytes: rng.random_range(300..=4_000),
             max_concurrency,
-            call_time: (busy * at_once / batches).clamp(Duration::from_millis(10), Duration::from_secs(4)),
+            call_time: (busy * at_once / batches).clamp(Duration::from_millis(10), Duration::from_secs(30)),
             fails_every: rng.random_bool(0.5).then(|| rng.random_range(2..=9)),
             session_ttl: Duration::from_secs(*[10, 15, 20].choose(rng).expect("it has elements")),
             max_latency: Duration::from_millis(rng.random_range(2..=120)),

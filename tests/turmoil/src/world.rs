@@ -8,7 +8,7 @@ use turmoil::Builder;
 use crate::faults::{Fault, Faults};
 use crate::plan::{Host, Plan};
 use crate::scene::Scene;
-use crate::{client, hosts, oracle};
+use crate::{client, hosts, oracle, panics};
 
 /// A step of the network. Finer ones cost more and show no more: nothing here is faster than some milliseconds.
 const TICK: Duration = Duration::from_millis(10);
@@ -33,10 +33,13 @@ pub(crate) struct Statistics {
     pub(crate) seeds: u64,
     /// Faults that came before the run had ended.
     pub(crate) faults: u64,
+    /// Seeds without any.
+    pub(crate) quiet_seeds: u64,
     pub(crate) cuts: u64,
     pub(crate) deaths: u64,
     pub(crate) stalls: u64,
     pub(crate) leaves: u64,
+    pub(crate) drains: u64,
     pub(crate) store_faults: u64,
     /// Connections that were made; a fleet at peace makes one for each worker and client.
     pub(crate) connections: u64,
@@ -54,10 +57,12 @@ impl AddAssign<&Statistics> for Statistics {
     fn add_assign(&mut self, other: &Statistics) {
         self.seeds += other.seeds;
         self.faults += other.faults;
+        self.quiet_seeds += other.quiet_seeds;
         self.cuts += other.cuts;
         self.deaths += other.deaths;
         self.stalls += other.stalls;
         self.leaves += other.leaves;
+        self.drains += other.drains;
         self.store_faults += other.store_faults;
         self.connections += other.connections;
         self.terms += other.terms;
@@ -94,6 +99,7 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     sim.host(Host::Watcher.to_string(), move || client::watcher(watched.clone()));
     sim.client(Host::Client.to_string(), client::run(scene.clone()));
     let mut violation = None;
+    panics::watch();
     while violation.is_none() {
         faults.step(&mut sim, &scene);
         match sim.step() {
@@ -105,7 +111,7 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
                 let in_progress = scene.ledger.in_progress();
                 violation = Some(format!("the run does not end; {in_progress} calls are in progress"));
             }
-            Ok(false) => violation = scene.ledger.violation(),
+            Ok(false) => violation = scene.ledger.violation().or_else(panics::take),
             Err(error) => violation = Some(error.to_string()),
         }
     }
@@ -113,15 +119,18 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
 }
 
 fn statistics(scene: &Scene, faults: &Faults, lasted: Duration) -> Statistics {
-    let count = |wanted: fn(&Fault) -> bool| faults.happened.iter().filter(|fault| wanted(fault)).count() as u64;
+    let count =
+        |wanted: fn(&Fault) -> bool| faults.happened.iter().filter(|fault| wanted(fault)).count() as u64;
     let plan = &scene.plan;
-    let peaceful = |batch: u64| 1 + u64::from(plan.fails_every.is_some_and(|every| batch.is_multiple_of(every)));
+    let peaceful =
+        |batch: u64| 1 + u64::from(plan.fails_every.is_some_and(|every| batch.is_multiple_of(every)));
     let begun = scene.ledger.begun();
     let needed: u64 = begun.keys().map(|item| peaceful(item / u64::from(plan.batch_items))).sum();
     let calls: u64 = begun.values().map(|calls| u64::from(*calls)).sum();
     Statistics {
         seeds: 1,
         faults: faults.happened.len() as u64,
+        quiet_seeds: u64::from(faults.happened.is_empty()),
         cuts: count(|fault| {
             use Fault::{CutOff, Hold, Lossy, OneWay, Partition, Slow, Vanish};
             matches!(
@@ -132,6 +141,7 @@ fn statistics(scene: &Scene, faults: &Faults, lasted: Duration) -> Statistics {
         deaths: count(|fault| matches!(fault, Fault::Crash(_) | Fault::Vanish(_) | Fault::Bounce(_))),
         stalls: count(|fault| matches!(fault, Fault::Stall(_))),
         leaves: count(|fault| matches!(fault, Fault::Leave(_))),
+        drains: count(|fault| matches!(fault, Fault::Drain(_))),
         store_faults: count(|fault| matches!(fault, Fault::NoStore(_) | Fault::LostAnswers)),
         connections: scene.connections(),
         terms: scene.records.terms(),
