@@ -3,8 +3,10 @@
 //! Every setting answers a known way for a connection to hang: a peer that vanished without a word, a message that does
 //! not fit, headers beyond what HTTP/2 stacks take.
 
+use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::wire::v1::fleet_service_client::FleetServiceClient;
@@ -47,6 +49,31 @@ pub struct InvalidEndpoint {
     pub address: String,
     /// What is wrong, and what to do.
     pub reason: String,
+}
+
+/// Opens the connections that [`endpoint`] describes: over TCP, or over another network that a test puts in its place.
+#[async_trait]
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// A connection that stands.
+    async fn dial(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error>;
+
+    /// A connection that its first call opens, and that is opened again when it breaks.
+    fn dial_lazily(&self, endpoint: &Endpoint) -> Channel;
+}
+
+/// The network of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tcp;
+
+#[async_trait]
+impl Dial for Tcp {
+    async fn dial(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+        endpoint.connect().await
+    }
+
+    fn dial_lazily(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_lazy()
+    }
 }
 
 /// A coordinator's address, `http://host:port`, with every setting of a client connection.

@@ -1,5 +1,6 @@
 //! The two clocks that the scheduler is told of.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -12,11 +13,22 @@ const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
-/// Both clocks as they stand.
-pub(crate) fn now() -> Now {
-    let at = clock_gettime(CLOCK).expect("every supported system has this clock");
-    let at = Duration::from(at).as_micros();
-    Now { at: Timestamp(u64::try_from(at).unwrap_or(u64::MAX)), wall: wall_time() }
+/// Tells the time; tests put another one in its place.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Both clocks as they stand. The one for decisions does not stop while the machine is suspended.
+    fn now(&self) -> Now;
+}
+
+/// The clocks of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        let at = clock_gettime(CLOCK).expect("every supported system has this clock");
+        let at = Duration::from(at).as_micros();
+        Now { at: Timestamp(u64::try_from(at).unwrap_or(u64::MAX)), wall: wall_time() }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the clock module")]

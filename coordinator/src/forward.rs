@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request, Response};
 use tonic::transport::Channel;
 use tower::{Layer, Service};
-use warifu_common::transport;
+use warifu_common::transport::{self, Dial};
 
 use crate::api::ApiError;
 use crate::driver::{DriverHandle, Leadership};
@@ -36,14 +36,15 @@ const FORWARDED_SERVICES: [&str; 2] = ["/warifu.v1.MapRunService/", "/warifu.v1.
 #[derive(Clone)]
 pub(crate) struct Forward {
     driver: DriverHandle,
+    dial: Arc<dyn Dial>,
     shutdown: CancellationToken,
     /// The connection to the latest leader. Locked for a look only.
     channel: Arc<Mutex<Option<(String, Channel)>>>,
 }
 
 impl Forward {
-    pub(crate) fn new(driver: DriverHandle, shutdown: CancellationToken) -> Self {
-        Self { driver, shutdown, channel: Arc::default() }
+    pub(crate) fn new(driver: DriverHandle, dial: Arc<dyn Dial>, shutdown: CancellationToken) -> Self {
+        Self { driver, dial, shutdown, channel: Arc::default() }
     }
 
     /// Where a call is to be answered, once that is known or has not become known in time.
@@ -82,7 +83,7 @@ impl Forward {
         if let Some((_, channel)) = known.as_ref().filter(|(known, _)| known == endpoint) {
             return Ok(channel.clone());
         }
-        let channel = transport::endpoint(endpoint)?.connect_lazy();
+        let channel = self.dial.dial_lazily(&transport::endpoint(endpoint)?);
         *known = Some((endpoint.to_owned(), channel.clone()));
         Ok(channel)
     }

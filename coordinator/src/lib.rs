@@ -24,5 +24,6 @@ mod sessions;
 mod settings;
 pub mod state_store;
 
-pub use server::{Coordinator, CoordinatorHandle, EndError, StartError};
+pub use clock::{Clock, SystemClock};
+pub use server::{Connection, Coordinator, CoordinatorHandle, EndError, StartError};
 pub use settings::Settings;

@@ -1,12 +1,13 @@
 //! Deletes runs that ended long ago, as a user would.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use warifu_model::{MapRunId, WallTime};
 use warifu_scheduler::{Event, Scheduler};
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::driver::DriverHandle;
 
 /// How often it looks. Nobody waits for it.
@@ -16,9 +17,14 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const MAX_DELETIONS: usize = 100;
 
 /// Deletes runs whose end is longer ago than `kept`, until it is told to stop.
-pub(crate) async fn enforce(driver: DriverHandle, kept: Duration, shutdown: CancellationToken) {
+pub(crate) async fn enforce(
+    driver: DriverHandle,
+    kept: Duration,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
     while let Some(()) = shutdown.run_until_cancelled(tokio::time::sleep(LOOK_INTERVAL)).await {
-        let ended_before = ended_before(clock::now().wall, kept);
+        let ended_before = ended_before(clock.now().wall, kept);
         let expired = driver.query(move |scheduler| expired(scheduler, ended_before)).await;
         for map_run in expired.unwrap_or_default() {
             delete(&driver, map_run).await;

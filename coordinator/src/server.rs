@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 use warifu_common::object_store::ObjectStore;
-use warifu_common::transport;
+use warifu_common::transport::{self, Dial};
 use warifu_common::wire::FILE_DESCRIPTOR_SET;
 
 use crate::api::{Context, Fleet, MapRuns};
@@ -34,6 +36,11 @@ pub enum StartError {
     #[error("the compiled proto files cannot be read")]
     Reflection(#[source] tonic_reflection::server::Error),
 }
+
+/// A connection that gRPC can be served on.
+pub trait Connection: Connected + AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<C: Connected + AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for C {}
 
 /// Starts coordinators.
 #[derive(Debug)]
@@ -104,12 +111,32 @@ impl Coordinator {
         http_listener: Option<TcpListener>,
     ) -> Result<CoordinatorHandle, StartError> {
         let grpc_addr = listener.local_addr().map_err(StartError::Listener)?;
+        let incoming = TcpListenerStream::new(listener).map(|connection| {
+            let connection = connection?;
+            // Messages are small and wait for each other: delaying them costs a round trip each.
+            connection.set_nodelay(true)?;
+            Ok(connection)
+        });
+        Self::start_on(settings, store, objects, (grpc_addr, incoming), http_listener).await
+    }
+
+    /// Starts a coordinator that takes gRPC connections from `incoming`, which come to its address, over whatever
+    /// network that is.
+    ///
+    /// Must be called within a Tokio runtime.
+    pub async fn start_on<C: Connection>(
+        settings: Settings,
+        store: Arc<dyn StateStore>,
+        objects: Arc<dyn ObjectStore>,
+        (grpc_addr, incoming): (SocketAddr, impl Stream<Item = std::io::Result<C>> + Send + 'static),
+        http_listener: Option<TcpListener>,
+    ) -> Result<CoordinatorHandle, StartError> {
         let http_addr =
             http_listener.as_ref().map(TcpListener::local_addr).transpose().map_err(StartError::Listener)?;
         let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::default()));
-        let scheduler = settings.scheduler.clone();
+        let (scheduler, clock) = (settings.scheduler.clone(), settings.clock.clone());
         let (driver, handle) =
-            Driver::new(scheduler, store.clone(), objects.clone(), metrics.clone(), stop.clone());
+            Driver::new(scheduler, clock, store.clone(), objects.clone(), metrics.clone(), stop.clone());
         let context = Context {
             driver: handle.clone(),
             store,
@@ -117,12 +144,13 @@ impl Coordinator {
             limits: settings.scheduler,
             allowed: settings.allowed,
             redrive_requests: Arc::default(),
+            clock: settings.clock.clone(),
             shard_bytes: settings.shard_bytes,
             advertise: settings.advertise.unwrap_or_else(|| format!("http://{grpc_addr}")),
             shutdown: stop.clone(),
         };
         let mut tasks = JoinSet::new();
-        let grpc = serve_grpc(context, listener, stop.clone())?;
+        let grpc = serve_grpc(context, settings.dial, incoming, stop.clone())?;
         tasks.spawn(async move { TaskEnd { task: "gRPC server", result: grpc.await.map_err(Into::into) } });
         if let Some(listener) = http_listener {
             let http = crate::http::serve(listener, handle.clone(), metrics, stop.clone());
@@ -131,7 +159,7 @@ impl Coordinator {
             );
         }
         if let Some(kept) = settings.retention {
-            let enforced = crate::retention::enforce(handle.clone(), kept, stop.clone());
+            let enforced = crate::retention::enforce(handle.clone(), kept, settings.clock, stop.clone());
             tasks.spawn(async move {
                 enforced.await;
                 TaskEnd { task: "retention", result: Ok(()) }
@@ -191,9 +219,10 @@ impl Drop for CoordinatorHandle {
 }
 
 /// The gRPC server as a future that ends after `stop`.
-fn serve_grpc(
+fn serve_grpc<C: Connection>(
     context: Context,
-    listener: TcpListener,
+    dial: Arc<dyn Dial>,
+    incoming: impl Stream<Item = std::io::Result<C>> + Send + 'static,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + Send, StartError> {
     let reflection = || {
@@ -204,19 +233,13 @@ fn serve_grpc(
     let sessions = Sessions::new(context.driver.clone(), stop.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     let router = transport::server()
-        .layer(Forward::new(context.driver.clone(), stop.clone()))
+        .layer(Forward::new(context.driver.clone(), dial, stop.clone()))
         .add_service(transport::map_run_service(MapRuns { context: context.clone() }))
         .add_service(transport::fleet_service(Fleet { context: context.clone() }))
         .add_service(transport::worker_service(sessions))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
         .add_service(reflection().build_v1alpha().map_err(StartError::Reflection)?);
-    let incoming = TcpListenerStream::new(listener).map(|connection| {
-        let connection = connection?;
-        // Messages are small and wait for each other: delaying them costs a round trip each.
-        connection.set_nodelay(true)?;
-        Ok::<_, std::io::Error>(connection)
-    });
     let reporting = report_health(context.driver, health, stop.clone());
     Ok(async move {
         let reporting = tokio::spawn(reporting);

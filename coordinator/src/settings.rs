@@ -1,9 +1,13 @@
 //! What a coordinator is told at its start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_common::config::{AccessRules, CoordinatorConfig};
+use warifu_common::transport::{Dial, Tcp};
 use warifu_model::spec::DEFAULT_SHARD_BYTES;
+
+use crate::clock::{Clock, SystemClock};
 
 /// What a coordinator is told at its start.
 #[derive(Debug, Clone)]
@@ -18,6 +22,10 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// What jobs may read and write.
     pub allowed: AccessRules,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// How other coordinators are reached.
+    pub dial: Arc<dyn Dial>,
 }
 
 impl Default for Settings {
@@ -28,6 +36,8 @@ impl Default for Settings {
             advertise: None,
             retention: None,
             allowed: AccessRules::default(),
+            clock: Arc::new(SystemClock),
+            dial: Arc::new(Tcp),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::{info, warn};
 use warifu_common::timing::HANDSHAKE_TIMEOUT;
-use warifu_common::transport;
+use warifu_common::transport::{self, Dial};
 use warifu_common::wire::lease_stream::FromCoordinator;
 use warifu_common::wire::v1;
 use warifu_session::{ConnectionId, SessionEvent};
@@ -22,6 +22,7 @@ use crate::events::{EventSender, MAX_WAITING_MESSAGES, ShellEvent};
 #[derive(Debug)]
 pub(crate) struct Coordinators {
     endpoints: Vec<String>,
+    dial: Arc<dyn Dial>,
     /// Locked for a look only.
     next: Mutex<Next>,
 }
@@ -34,8 +35,8 @@ struct Next {
 
 impl Coordinators {
     /// At least one endpoint.
-    pub(crate) fn new(endpoints: Vec<String>) -> Self {
-        Self { endpoints, next: Mutex::default() }
+    pub(crate) fn new(endpoints: Vec<String>, dial: Arc<dyn Dial>) -> Self {
+        Self { endpoints, dial, next: Mutex::default() }
     }
 
     /// The leader once, if one was named; else each in its turn.
@@ -64,7 +65,7 @@ pub(crate) async fn serve(
 ) {
     tokio::time::sleep(delay).await;
     let endpoint = coordinators.next();
-    match open(id, &endpoint, &events).await {
+    match open(id, &*coordinators.dial, &endpoint, &events).await {
         Ok(mut stream) => {
             info!(endpoint, "connected to a coordinator");
             match receive(id, &mut stream, &events).await {
@@ -86,10 +87,11 @@ pub(crate) async fn serve(
 
 async fn open(
     id: ConnectionId,
+    dial: &dyn Dial,
     endpoint: &str,
     events: &EventSender,
 ) -> anyhow::Result<Streaming<v1::ConnectResponse>> {
-    let channel = transport::endpoint(endpoint)?.connect().await?;
+    let channel = dial.dial(&transport::endpoint(endpoint)?).await?;
     let (outbox, mut messages) = mpsc::channel(MAX_WAITING_MESSAGES);
     events.send(ShellEvent::Opened(id, outbox)).await?;
     let handshake = async {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use warifu_common::model::{HandlerName, Incarnation, WorkerHandler, WorkerId};
 use warifu_common::object_store::ObjectStore;
-use warifu_common::transport::{self, InvalidEndpoint};
+use warifu_common::transport::{self, Dial, InvalidEndpoint, Tcp};
 use warifu_session::{SessionSettings, SessionState, WorkerIdentity};
 
 use crate::clock::{BootClock, Clock};
@@ -56,6 +56,7 @@ pub struct WorkerBuilder {
     handlers: BTreeMap<HandlerName, Arc<dyn Handler>>,
     session: SessionSettings,
     clock: Arc<dyn Clock>,
+    dial: Arc<dyn Dial>,
 }
 
 impl Worker {
@@ -74,6 +75,7 @@ impl Worker {
             handlers: BTreeMap::new(),
             session: SessionSettings::default(),
             clock: Arc::new(BootClock),
+            dial: Arc::new(Tcp),
         }
     }
 
@@ -97,7 +99,7 @@ impl Worker {
             worker: settings.id,
             state: SessionState::new(identity, settings.session, rand::random()),
             clock: settings.clock,
-            coordinators: Arc::new(Coordinators::new(settings.endpoints)),
+            coordinators: Arc::new(Coordinators::new(settings.endpoints, settings.dial)),
             handlers: settings.handlers,
             store: settings.store,
             cache_bytes: settings.cache_bytes,
@@ -148,6 +150,11 @@ impl WorkerBuilder {
     /// Another clock, for tests.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Another network, for tests.
+    pub fn dial(self, dial: Arc<dyn Dial>) -> Self {
+        Self { dial, ..self }
     }
 
     /// The worker.

@@ -6,11 +6,12 @@ use warifu_common::object_store::{ObjectError, ObjectLocation};
 use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
-use warifu_model::{BatchCounts, ItemCounts, MapRunId, MapRunState, MapRunView, Warning, WorkerState};
+use warifu_model::{
+    BatchCounts, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime, Warning, WorkerState,
+};
 use warifu_scheduler::{CreateMapRun, Event};
 
 use super::{ApiError, Context};
-use crate::clock;
 
 /// Longest `request_id`.
 const MAX_REQUEST_ID: usize = 64;
@@ -187,17 +188,17 @@ async fn validate(
             message: "no item begins in the first bytes of the data, so there are no events to show".into(),
         });
     }
-    let view = view_of(checked, source.size_bytes, warnings);
+    let view = view_of(checked, source.size_bytes, warnings, context.clock.now().wall);
     Ok(v1::MapRun { preview_events, ..v1::MapRun::from(&view) })
 }
 
-fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>) -> MapRunView {
+fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_time: WallTime) -> MapRunView {
     MapRunView {
         id: checked.id,
         uid: 0,
         spec: checked.spec.into(),
         state: MapRunState::Queued,
-        create_time: clock::now().wall,
+        create_time,
         start_time: None,
         stop_time: None,
         item_counts: ItemCounts::default(),

@@ -12,6 +12,7 @@ use warifu_common::wire::InvalidRequest;
 use warifu_model::{MapRunId, WorkerId};
 use warifu_scheduler::Config;
 
+use crate::clock::Clock;
 use crate::driver::DriverHandle;
 use crate::state_store::StateStore;
 
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     /// What jobs may read and write.
     pub(crate) allowed: AccessRules,
     pub(crate) redrive_requests: Arc<RedriveRequests>,
+    /// What tells the time.
+    pub(crate) clock: Arc<dyn Clock>,
     /// Bytes of a shard.
     pub(crate) shard_bytes: u64,
     /// How others reach this process.

@@ -19,6 +19,7 @@ use warifu_common::object_store::ObjectStore;
 use warifu_model::LeaderTerm;
 use warifu_scheduler::record::Snapshot;
 
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::state_store::{Lead, Leader, StateStore};
 
@@ -56,6 +57,7 @@ const RESIGN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Owns the scheduler and everything that feeds it.
 pub(crate) struct Driver {
     config: warifu_scheduler::Config,
+    clock: Arc<dyn Clock>,
     store: Arc<dyn StateStore>,
     objects: Arc<dyn ObjectStore>,
     metrics: Arc<Metrics>,
@@ -71,6 +73,7 @@ impl Driver {
     /// A driver that is not running yet, and the way to talk to it.
     pub(crate) fn new(
         config: warifu_scheduler::Config,
+        clock: Arc<dyn Clock>,
         store: Arc<dyn StateStore>,
         objects: Arc<dyn ObjectStore>,
         metrics: Arc<Metrics>,
@@ -81,8 +84,18 @@ impl Driver {
         let (leading, leading_receiver) = watch::channel(Leadership::NOBODY);
         let handle = DriverHandle::new(request_sender, stream_sender, leading_receiver);
         let watchers = Watchers::new(metrics.clone());
-        let driver =
-            Self { config, store, objects, metrics, requests, stream_events, leading, watchers, shutdown };
+        let driver = Self {
+            config,
+            clock,
+            store,
+            objects,
+            metrics,
+            requests,
+            stream_events,
+            leading,
+            watchers,
+            shutdown,
+        };
         (driver, handle)
     }
 

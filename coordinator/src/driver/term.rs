@@ -14,7 +14,6 @@ use super::background::{self, Finished};
 use super::handle::{Request, RequestError, StreamEvent};
 use super::streams::{Stalled, Streams};
 use super::{Driver, Leadership};
-use crate::clock;
 
 /// The longest sleep. The scheduler's clock also goes on while the machine is suspended, the sleep's does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -51,7 +50,7 @@ impl<'a> Term<'a> {
         let mut effects = Effects::new();
         // Fresh randomness for jitter and placement; nothing secret rests on it.
         let seed = ulid::Ulid::new().random() as u64;
-        let now = clock::now();
+        let now = driver.clock.now();
         let scheduler = Scheduler::new(driver.config.clone(), term, snapshot, now, seed, &mut effects);
         driver.watchers.begin_term(&scheduler);
         driver.leading.send_replace(Leadership::Here(term));
@@ -93,13 +92,14 @@ impl<'a> Term<'a> {
 
     /// When the scheduler wants to be called, on the clock that can be slept on.
     fn wake_at(&self) -> Instant {
-        let now = clock::now().at;
+        let now = self.driver.clock.now().at;
         let deadline = self.scheduler.next_deadline().unwrap_or(Timestamp::NEVER);
         Instant::now() + deadline.since(now).min(LONGEST_SLEEP)
     }
 
     fn on_time(&mut self) {
-        let due = self.scheduler.next_deadline().is_some_and(|deadline| deadline <= clock::now().at);
+        let due =
+            self.scheduler.next_deadline().is_some_and(|deadline| deadline <= self.driver.clock.now().at);
         if due {
             self.step(Event::DeadlineReached);
         }
@@ -154,10 +154,10 @@ impl<'a> Term<'a> {
     }
 
     fn step(&mut self, event: Event) {
-        self.scheduler.step(clock::now(), event, &mut self.effects);
+        self.scheduler.step(self.driver.clock.now(), event, &mut self.effects);
         self.carry_out();
         while let Some(event) = self.followups.pop_front() {
-            self.scheduler.step(clock::now(), event, &mut self.effects);
+            self.scheduler.step(self.driver.clock.now(), event, &mut self.effects);
             self.carry_out();
         }
         let changed = self.scheduler.take_changed();
@@ -225,7 +225,7 @@ impl<'a> Term<'a> {
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while let Ok(Some(finished)) = timeout_at(deadline, self.tasks.join_next()).await {
             let Ok(Finished::Event(event)) = finished else { continue };
-            self.scheduler.step(clock::now(), *event, &mut self.effects);
+            self.scheduler.step(self.driver.clock.now(), *event, &mut self.effects);
             for effect in std::mem::take(&mut self.effects).drain() {
                 // Whatever else it wants belongs to the next start.
                 if let Effect::Reply { request, reply } = effect {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use warifu_model::{MapRunId, MapRunState, ShardNumber, WorkerId};
-use warifu_scheduler::record::Record;
+use warifu_model::{Incarnation, MapRunId, MapRunState, ShardNumber, WorkerId};
+use warifu_scheduler::record::{Record, RosterRecord};
 use warifu_scheduler::{Commit, CommitId};
 
 use warifu_test_etcd::EtcdCluster;
@@ -369,6 +369,22 @@ async fn a_roster_entry_can_be_replaced_and_removed() {
         store.commit(&commit(term, 2, vec![Record::RemoveRoster(worker, entry.incarnation)])).await.unwrap();
         assert!(store.lead().await.unwrap().taken().unwrap().1.roster.is_empty());
         assert!(store.size_bytes().await.unwrap() < 1 << 20);
+    }
+}
+
+#[tokio::test]
+async fn a_workers_last_process_leaves_the_roster_without_the_next_one() {
+    for subject in subjects().await {
+        let store = subject.store();
+        let (term, _) = store.lead().await.unwrap().taken().unwrap();
+        let worker = WorkerId::new("w").unwrap();
+        let [last, next] = [1, 2].map(|process| RosterRecord { incarnation: Incarnation(process) });
+        let put = |entry| Record::PutRoster(worker.clone(), entry);
+        let remove = Record::RemoveRoster(worker.clone(), last.incarnation);
+        store.commit(&commit(term, 1, vec![put(last)])).await.unwrap();
+        store.commit(&commit(term, 2, vec![put(next), remove])).await.unwrap();
+        let (_, snapshot) = store.lead().await.unwrap().taken().unwrap();
+        assert_eq!(snapshot.roster, [(worker, next)]);
     }
 }
 

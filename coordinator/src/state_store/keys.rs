@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! ids/ID                      every id that was ever used; stays when the run is deleted
-//! roster/WORKER               a process that may hold leases or slots
+//! roster/WORKER/INCARNATION   a process that may hold leases or slots
 //! runs/ID/spec  status  plan  one record each
 //! runs/ID/shards/N            one record per shard
 //! runs/ID/failures/N          failed items, from the N-th of the run on
 //! runs/ID/parts/N             files that reports left: the log's entry N
 //! runs/ID/outputs/N           outputs of a run without a result writer, chunk N
 //! ```
-//! Numbers are sixteen hexadecimal digits, so that the order of keys is theirs. No id holds a `/`.
+//! Numbers are sixteen hexadecimal digits, incarnations twice as many, so that the order of keys is theirs. No id holds a `/`.
 
-use warifu_model::{MapRunId, ShardNumber, WorkerId};
+use warifu_model::{Incarnation, MapRunId, ShardNumber, WorkerId};
 
 const IDS: &str = "ids/";
 const ROSTER: &str = "roster/";
@@ -63,8 +63,9 @@ pub(super) fn id_of(key: &str) -> Option<MapRunId> {
     MapRunId::new(key.strip_prefix(IDS)?).ok()
 }
 
-pub(super) fn roster_entry(worker: &WorkerId) -> String {
-    format!("{ROSTER}{worker}")
+/// One for each process: the next process of a worker may be on the roster before the last one has left it.
+pub(super) fn roster_entry(worker: &WorkerId, incarnation: Incarnation) -> String {
+    format!("{ROSTER}{worker}/{:032x}", incarnation.0)
 }
 
 pub(super) fn roster() -> KeyRange {
@@ -73,7 +74,8 @@ pub(super) fn roster() -> KeyRange {
 
 /// The worker in a key of [`roster`].
 pub(super) fn worker_of(key: &str) -> Option<WorkerId> {
-    WorkerId::new(key.strip_prefix(ROSTER)?).ok()
+    let (worker, _) = key.strip_prefix(ROSTER)?.split_once('/')?;
+    WorkerId::new(worker).ok()
 }
 
 /// Everything of a run but that its id was used.
@@ -166,7 +168,10 @@ mod tests {
     fn ids_and_workers_read_back_from_their_keys() {
         assert_eq!(id_of(&used_id(&run("run-1"))), Some(run("run-1")));
         let worker = WorkerId::new("host.7_a").unwrap();
-        assert_eq!(worker_of(&roster_entry(&worker)), Some(worker));
+        let entry = roster_entry(&worker, Incarnation(0xab));
+        assert_eq!(entry, "roster/host.7_a/000000000000000000000000000000ab");
+        assert!(roster().contains(&entry));
+        assert_eq!(worker_of(&entry), Some(worker));
         assert_eq!(worker_of("ids/a"), None);
     }
 }

@@ -42,10 +42,11 @@ pub(super) fn writes_of(records: &[Record]) -> Result<Vec<Write>, StoreError> {
                 writes.push(put(keys::outputs_chunk(map_run, *chunk), lines)?);
             }
             Record::RemoveMapRun(id) => writes.push(Write::Remove(keys::map_run(id))),
-            Record::PutRoster(worker, entry) => writes.push(put(keys::roster_entry(worker), entry)?),
-            // The term's guard makes the incarnation unnecessary here: only the leader that knows it can write.
-            Record::RemoveRoster(worker, _) => {
-                writes.push(Write::Remove(KeyRange::one(keys::roster_entry(worker))));
+            Record::PutRoster(worker, entry) => {
+                writes.push(put(keys::roster_entry(worker, entry.incarnation), entry)?);
+            }
+            Record::RemoveRoster(worker, incarnation) => {
+                writes.push(Write::Remove(KeyRange::one(keys::roster_entry(worker, *incarnation))));
             }
         }
     }
