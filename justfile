@@ -12,17 +12,28 @@ check *steps:
 quickstart *args:
     cargo run -p warifu-cli -- quickstart {{args}}
 
-# The long variants of the whole-system tests, and many more seeds of the simulation
-soak first="1000000" count="20000" steps="5000":
+# An hour of faults, the long variants of the other whole-system tests, and many more seeds of the simulation
+soak first="1000000" count="20000" steps="5000": soak-faults
     cargo run --release -p warifu-simulation -- --seed {{first}} --count {{count}} --steps {{steps}}
-    WARIFU_SOAK=1 cargo test --release -p warifu-tests
+    WARIFU_SOAK=1 cargo test --release -p warifu-tests -- --skip faults
+
+# An hour of faults in a fleet of processes, from a seed; the last output is in docs/soak-faults.md
+soak-faults seed="2026":
+    cargo build -p warifu-cli -p warifu-coordinator -p warifu-worker
+    WARIFU_SOAK=1 WARIFU_FAULT_SEED={{seed}} cargo test -p warifu-tests faults -- --nocapture
 
 # One seed of the simulation again, with its event log
 replay seed steps="5000":
     cargo run -p warifu-simulation -- --seed {{seed}} --steps {{steps}} --log target/simulation-{{seed}}.log
 
+# How long losses are felt with the default times, each so many times; what a run takes in the store; a plan of 1 TiB in etcd
+measure times="20":
+    WARIFU_MEASURE={{times}} cargo test -p warifu-tests recovery_times -- --nocapture
+    cargo run -p warifu-simulation -- --measure-store
+    cargo test -p warifu-coordinator --lib large_plan -- --nocapture
+
 # Rows per second through the whole product: S3, scan, leases, SQL, results
-measure rows="2000000":
+measure-rows rows="2000000":
     cargo run --release -p warifu-cli -- quickstart --rows {{rows}}
 
 # Speed of the scan alone, against counting line feeds

@@ -10,7 +10,7 @@ use crate::event::CreateMapRun;
 use crate::map_run::{Finish, MapRun, NO_TIME, RedriveRequest, Source, Stop, Terminal, new_status};
 use crate::record::{ShardRecord, SpecRecord};
 use crate::redrive::reopened;
-use crate::run_commit::RunCommit;
+use crate::run_commit::{RunCommit, is_wholly_successful};
 use crate::scheduler::Scheduler;
 use crate::shard::Shard;
 use crate::timers::Timer;
@@ -360,9 +360,7 @@ fn may_redrive(map_run: &MapRun) -> Result<(), &'static str> {
         MapRunState::Queued | MapRunState::Running | MapRunState::Stopping => {
             Err("only a finished run can be redriven")
         }
-        MapRunState::Succeeded
-            if map_run.status.item_counts.succeeded == map_run.status.item_counts.total =>
-        {
+        MapRunState::Succeeded if is_wholly_successful(&map_run.status) => {
             Err("every item succeeded, so there is nothing to redrive")
         }
         _ if map_run.leaves_end => Err("a redrive or deletion is under way"),

@@ -45,6 +45,8 @@ pub enum Record {
         /// The files.
         parts: PartsRecord,
     },
+    /// Forget the log of parts: the manifest names them, and no redrive will write another one.
+    RemoveParts(MapRunId),
     /// Outputs of a run without a result writer: chunk number `chunk`.
     PutOutputs {
         /// The run.
@@ -74,6 +76,7 @@ impl Record {
             Record::PutParts { parts, .. } => 16 + parts.iter().map(part_bytes).sum::<usize>(),
             Record::PutOutputs { lines, .. } => lines.iter().map(String::len).sum(),
             Record::RemoveFailures(_)
+            | Record::RemoveParts(_)
             | Record::RemoveMapRun(_)
             | Record::PutRoster(..)
             | Record::RemoveRoster(..) => 64,

@@ -164,7 +164,7 @@ impl MapRun {
             self.build_reports(context, budget, records, part);
             self.build_limits(&mut part.status);
             self.build_stop(context, part);
-            self.build_terminal(context.now, part);
+            self.build_terminal(context.now, records, part);
             part.replies = std::mem::take(&mut self.staged.replies);
         }
         self.settle_ceiling(context, &mut part.status);
@@ -334,7 +334,7 @@ impl MapRun {
         })
     }
 
-    fn build_terminal(&mut self, now: Now, part: &mut RunCommit) {
+    fn build_terminal(&mut self, now: Now, records: &mut Vec<Record>, part: &mut RunCommit) {
         let Some(Terminal { state, location, error }) = self.staged.terminal.take() else { return };
         (part.status.item_counts, part.status.batch_counts) = self.final_counts(&part.status);
         let status = &mut part.status;
@@ -343,6 +343,10 @@ impl MapRun {
         status.error = error.or_else(|| status.error.take());
         status.stop_time = Some(now.wall);
         status.result_location = location;
+        if status.part_entries > 0 && is_wholly_successful(status) {
+            status.part_entries = 0;
+            records.push(Record::RemoveParts(self.id.clone()));
+        }
     }
 
     /// Raises `M` with the limit; lowers it once nobody can hold more slots than the new limit allows.
@@ -355,6 +359,11 @@ impl MapRun {
             status.concurrency_ceiling = status.max_concurrency;
         }
     }
+}
+
+/// Nothing is left that a redrive could run.
+pub(crate) fn is_wholly_successful(status: &StatusRecord) -> bool {
+    status.state == MapRunState::Succeeded && status.item_counts.succeeded == status.item_counts.total
 }
 
 fn take_limits(status: &mut StatusRecord, spec: &warifu_model::spec::MapRunSpec) {

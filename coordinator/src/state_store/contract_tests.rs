@@ -336,7 +336,7 @@ async fn the_log_of_parts_is_read_in_pages_and_never_with_a_gap() {
             let gap = store.parts(&run("a"), from, count + 3).await;
             assert!(matches!(gap, Err(StoreError::Corrupt { kind: "parts", .. })), "from {from}: {gap:?}");
         }
-        store.commit(&commit(term, 2, vec![Record::RemoveMapRun(run("a"))])).await.unwrap();
+        store.commit(&commit(term, 2, vec![Record::RemoveParts(run("a"))])).await.unwrap();
         assert!(store.parts(&run("a"), 0, 1).await.is_err());
         assert_eq!(store.parts(&run("a-b"), 0, 1).await.unwrap(), [samples::parts(0)]);
     }

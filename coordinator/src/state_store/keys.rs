@@ -116,6 +116,10 @@ pub(super) fn failures(map_run: &MapRunId) -> KeyRange {
     KeyRange::below(&format!("runs/{map_run}/failures/"))
 }
 
+pub(super) fn parts(map_run: &MapRunId) -> KeyRange {
+    KeyRange::below(&format!("runs/{map_run}/parts/"))
+}
+
 pub(super) fn parts_entry(map_run: &MapRunId, number: u64) -> String {
     format!("runs/{map_run}/parts/{number:016x}")
 }

@@ -38,6 +38,7 @@ pub(super) fn writes_of(records: &[Record]) -> Result<Vec<Write>, StoreError> {
                 writes.push(put(keys::parts_entry(map_run, *number), parts)?);
             }
             Record::RemoveFailures(id) => writes.push(Write::Remove(keys::failures(id))),
+            Record::RemoveParts(id) => writes.push(Write::Remove(keys::parts(id))),
             Record::PutOutputs { map_run, chunk, lines } => {
                 writes.push(put(keys::outputs_chunk(map_run, *chunk), lines)?);
             }

@@ -64,7 +64,10 @@ pub(crate) fn written_bytes(record: &Record) -> u64 {
         Record::PutParts { parts, .. } => entry_bytes(parts),
         Record::PutOutputs { lines, .. } => entry_bytes(lines),
         Record::PutRoster(_, roster) => entry_bytes(roster),
-        Record::RemoveFailures(_) | Record::RemoveMapRun(_) | Record::RemoveRoster(..) => KEY_BYTES,
+        Record::RemoveFailures(_)
+        | Record::RemoveParts(_)
+        | Record::RemoveMapRun(_)
+        | Record::RemoveRoster(..) => KEY_BYTES,
     }
 }
 

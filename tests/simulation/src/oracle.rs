@@ -299,6 +299,7 @@ fn run_of(record: &Record) -> Option<&MapRunId> {
         | Record::PutPlan(id, _)
         | Record::PutShard(id, _, _)
         | Record::RemoveFailures(id)
+        | Record::RemoveParts(id)
         | Record::RemoveMapRun(id) => Some(id),
         Record::PutFailures { map_run, .. }
         | Record::PutParts { map_run, .. }

@@ -80,6 +80,7 @@ impl Store {
                 self.run(map_run).parts.insert(number, parts);
             }
             Record::RemoveFailures(id) => self.run(id).failures.clear(),
+            Record::RemoveParts(id) => self.run(id).parts.clear(),
             Record::PutOutputs { map_run, chunk, lines } => {
                 self.run(map_run).outputs.insert(chunk, lines);
             }
