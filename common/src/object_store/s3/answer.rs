@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
+use super::clock::CLOCK_WAS_OFF;
 use crate::object_store::{MissingThing, ObjectAction, ObjectError, PinnedObject};
 
 /// What was asked, for the texts of errors.
@@ -26,6 +27,8 @@ pub(super) struct ErrorAnswer {
     extended_request_id: Option<String>,
     bucket_region: Option<String>,
     retry_after: Option<Duration>,
+    /// It was signed with a wrong time, which is corrected by now.
+    clock_was_off: bool,
 }
 
 /// What an answer means to the one who asked.
@@ -143,11 +146,15 @@ impl ErrorAnswer {
             extended_request_id: header("x-amz-id-2"),
             bucket_region: header("x-amz-bucket-region"),
             retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+            clock_was_off: header(CLOCK_WAS_OFF).is_some(),
         }
     }
 
     /// By code; where there is none (the answer to HEAD has no body) by status.
     fn verdict(&self) -> Verdict {
+        if self.clock_was_off {
+            return Verdict::NotNow;
+        }
         match self.code.as_str() {
             "NoSuchBucket" => Verdict::Missing(MissingThing::Bucket),
             "NoSuchKey" => Verdict::Missing(MissingThing::Object),
@@ -224,6 +231,9 @@ impl fmt::Display for ErrorAnswer {
         }
         if let Some(id) = &self.extended_request_id {
             write!(f, ", extended request id {id}")?;
+        }
+        if self.clock_was_off {
+            write!(f, "; this machine's clock is far from the store's")?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use super::{
 };
 
 mod answer;
+mod clock;
 mod connection;
 mod part;
 mod settings;
