@@ -12,14 +12,19 @@ check *steps:
 quickstart *args:
     cargo run -p warifu-cli -- quickstart {{args}}
 
-# The long variants of the whole-system tests, and many more seeds of the simulation
+# The long variants of the whole-system tests, and many more seeds of both simulations
 soak first="1000000" count="20000" steps="5000":
     cargo run --release -p warifu-simulation -- --seed {{first}} --count {{count}} --steps {{steps}}
+    WARIFU_SOAK=1 cargo test --release -p warifu-turmoil
     WARIFU_SOAK=1 cargo test --release -p warifu-tests
 
 # One seed of the simulation again, with its event log
 replay seed steps="5000":
     cargo run -p warifu-simulation -- --seed {{seed}} --steps {{steps}} --log target/simulation-{{seed}}.log
+
+# One seed of the real stack under a simulated network again, with what it logs
+replay-turmoil seed:
+    WARIFU_TURMOIL_SEED={{seed}} cargo test -p warifu-turmoil every_seed -- --nocapture
 
 # Rows per second through the whole product: S3, scan, leases, SQL, results
 measure rows="2000000":
