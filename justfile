@@ -12,9 +12,10 @@ check *steps:
 quickstart *args:
     cargo run -p warifu-cli -- quickstart {{args}}
 
-# An hour of faults, the long variants of the other whole-system tests, and many more seeds of the simulation
+# An hour of faults, the long variants of the other whole-system tests, and many more seeds of both simulations
 soak first="1000000" count="20000" steps="5000": soak-faults
     cargo run --release -p warifu-simulation -- --seed {{first}} --count {{count}} --steps {{steps}}
+    WARIFU_SOAK=1 cargo test --release -p warifu-turmoil
     WARIFU_SOAK=1 cargo test --release -p warifu-tests -- --skip faults
 
 # An hour of faults in a fleet of processes, from a seed; the last output is in docs/soak-faults.md
@@ -25,6 +26,10 @@ soak-faults seed="2026":
 # One seed of the simulation again, with its event log
 replay seed steps="5000":
     cargo run -p warifu-simulation -- --seed {{seed}} --steps {{steps}} --log target/simulation-{{seed}}.log
+
+# One seed of the real stack under a simulated network again, with what it logs
+replay-turmoil seed:
+    WARIFU_TURMOIL_SEED={{seed}} cargo test -p warifu-turmoil every_seed -- --nocapture
 
 # How long losses are felt with the default times, each so many times; what a run takes in the store; a plan of 1 TiB in etcd
 measure times="20":

@@ -22,7 +22,7 @@ pub(crate) fn check(scene: &Scene) -> Result<(), String> {
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: Value = serde_json::from_slice(line).map_err(|error| format!("{key}: {error}"))?;
             let index = line["index"].as_u64().ok_or("a line without an index")?;
-            if line["output"] != Value::from(index) {
+            if line["output"] != index {
                 return Err(format!("item {index} has the output of another: {line}"));
             }
             *seen.entry(index).or_default() += 1;
