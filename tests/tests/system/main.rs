@@ -22,6 +22,7 @@ mod failover;
 mod generated_profiles;
 mod grpc_tools;
 mod kill_process;
+mod many_workers;
 mod memory;
 mod quickstart;
 mod redrive;
