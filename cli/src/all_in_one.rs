@@ -7,24 +7,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use ulid::Ulid;
 use warifu_common::error_chain::Chain;
-use warifu_common::model::{Incarnation, WorkerId};
 use warifu_common::object_store::{LocalFiles, ObjectStore as _, ObjectStores, S3Settings, S3Store};
 use warifu_common::wire::v1::GetClusterRequest;
 use warifu_coordinator::state_store::SqliteStore;
 use warifu_coordinator::{Coordinator, CoordinatorHandle};
-use warifu_worker::{StateDir, Worker};
 
 use crate::client::Client;
 use crate::data_dir::DataDir;
 use crate::embedded_s3::EmbeddedS3;
 use crate::handlers::Handlers;
+use crate::local_worker::{self, LocalWorker, LocalWorkerSettings};
 use crate::problem::Problem;
 use crate::text;
 
@@ -35,10 +32,6 @@ const S3_SECRET_KEY: &str = "warifu-secret";
 pub(crate) const S3_REGION: &str = "us-east-1";
 /// Buckets that a development server begins with.
 pub(crate) const BUCKETS: [&str; 2] = ["input", "output"];
-/// Scanned bytes that a worker keeps: four shards. One process reads from the page cache anyway.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// How long workers may finish what they run when the process ends.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the start may take; it takes well under a second.
 const READY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -106,20 +99,20 @@ impl AllInOne {
             true => Some(start_s3(data_dir, listeners.s3, stop_s3.clone()).await?),
             false => None,
         };
-        let objects = Arc::new(object_stores(s3.as_ref()).await);
+        let objects = Arc::new(object_stores(s3.as_ref().map(|s3| s3.endpoint.as_str())).await);
         let config = coordinator_settings(data_dir, settings.shard_bytes);
         let http = Some(listeners.http);
         let coordinator = Coordinator::start(config, store, objects.clone(), listeners.grpc, http).await?;
         let stop_workers = CancellationToken::new();
         let workers = start_workers(data_dir, &endpoint, &settings, &objects, &stop_workers)?;
         let process = Self { endpoint, ports, s3, coordinator, workers, stop_workers, stop_s3 };
-        process.ready(settings.workers).await?;
+        process.wait_for_workers(settings.workers).await?;
         Ok(process)
     }
 
     /// Waits until the coordinator leads and its workers are there: a run that comes earlier would be warned that
     /// nobody has its handler.
-    async fn ready(&self, workers: u32) -> anyhow::Result<()> {
+    pub(crate) async fn wait_for_workers(&self, workers: u32) -> anyhow::Result<()> {
         let client = Client::connect_within_process(&self.endpoint).await?;
         let give_up_at = Instant::now() + READY_TIMEOUT;
         loop {
@@ -192,36 +185,28 @@ fn start_workers(
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut workers = JoinSet::new();
     for number in 1..=settings.workers {
-        let id = WorkerId::new(&format!("worker-{number}")).context("a worker cannot be named")?;
-        // It tells the coordinator that the process before is dead, which need not be waited for then.
-        let incarnation = Incarnation(Ulid::new().0);
-        let state_dir = StateDir::lock(&data_dir.worker_dir(id.as_str()), incarnation)?;
-        let mut worker = Worker::builder(id, objects.clone())
-            .endpoints([endpoint])
-            .slots(settings.slots)
-            .cache_bytes(CACHE_BYTES)
-            .drain_timeout(DRAIN_TIMEOUT)
-            .incarnation(incarnation, state_dir.dead_incarnation);
-        for (name, handler) in settings.handlers.clone().into_map() {
-            worker = worker.handler(name, handler);
-        }
-        let (worker, stop) = (worker.build(), stop.clone());
-        workers.spawn(async move {
-            let _held_while_it_runs = state_dir;
-            worker.run(stop).await.map_err(Into::into)
-        });
+        let worker = LocalWorker::new(LocalWorkerSettings {
+            id: local_worker::id(number),
+            data_dir,
+            endpoint,
+            slots: settings.slots,
+            handlers: settings.handlers.clone(),
+            objects: objects.clone(),
+        })?;
+        workers.spawn(worker.run(stop.clone()));
     }
     Ok(workers)
 }
 
-/// The stores that this process may use: files of this machine, and the embedded S3 or the one that the environment names.
-pub(crate) async fn object_stores(s3: Option<&EmbeddedS3>) -> ObjectStores {
-    let settings = match s3 {
-        Some(s3) => S3Settings {
+/// The stores that this process may use: files of this machine, and the embedded S3 at an endpoint or the one that the
+/// environment names.
+pub(crate) async fn object_stores(embedded_s3: Option<&str>) -> ObjectStores {
+    let settings = match embedded_s3 {
+        Some(endpoint) => S3Settings {
             region: S3_REGION.to_owned(),
-            endpoint_url: Some(s3.endpoint.clone()),
+            endpoint_url: Some(endpoint.to_owned()),
             force_path_style: true,
-            credentials: Some((s3.access_key.clone(), s3.secret_key.clone())),
+            credentials: Some((S3_ACCESS_KEY.to_owned(), S3_SECRET_KEY.to_owned())),
             ..S3Settings::default()
         },
         None => s3_settings_from_environment(),
@@ -278,7 +263,7 @@ async fn start_s3(
     stop: CancellationToken,
 ) -> anyhow::Result<EmbeddedS3> {
     let s3 = EmbeddedS3::start(&data_dir.s3_root(), listener, S3_ACCESS_KEY, S3_SECRET_KEY, stop)?;
-    let objects = object_stores(Some(&s3)).await;
+    let objects = object_stores(Some(&s3.endpoint)).await;
     for bucket in BUCKETS {
         objects.ensure_bucket(bucket).await?;
     }

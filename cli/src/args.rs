@@ -71,6 +71,9 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Show everything working, in one process, with a proof at the end
     Quickstart(commands::quickstart::QuickstartArgs),
+    /// The worker that `quickstart --kill-worker` kills
+    #[command(hide = true)]
+    QuickstartWorker(commands::quickstart_worker::QuickstartWorkerArgs),
     /// Run a handler over one file or object, in one process, without any server
     Run(Box<commands::run::RunArgs>),
     /// Start coordinator, workers and S3 in one process, for development

@@ -42,6 +42,11 @@ impl Handlers {
         self
     }
 
+    /// Puts something around each handler.
+    pub(crate) fn map(self, around: impl Fn(Arc<dyn Handler>) -> Arc<dyn Handler>) -> Self {
+        Self(self.0.into_iter().map(|(name, handler)| (name, around(handler))).collect())
+    }
+
     /// All handlers.
     pub(crate) fn into_map(self) -> HandlerMap {
         self.0

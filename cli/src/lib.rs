@@ -18,11 +18,13 @@ mod follow;
 mod handlers;
 mod interrupts;
 mod local_run;
+mod local_worker;
 mod output;
 mod problem;
 mod progress;
 mod table;
 mod text;
+mod worker_process;
 
 use std::process::ExitCode;
 

@@ -28,9 +28,9 @@ impl LocalRun {
 pub(crate) async fn follow_or_stop(
     client: &Client,
     run: MapRun,
+    mut progress: Progress,
     interrupts: &mut Interrupts,
 ) -> anyhow::Result<LocalRun> {
-    let mut progress = Progress::on_stderr();
     if let Followed::Ended(run) = follow(client, &run.name, &mut progress, interrupts).await? {
         progress.finish(&run);
         return Ok(LocalRun { run: *run, interrupted: false });

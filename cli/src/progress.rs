@@ -29,6 +29,24 @@ enum Style {
     Silent,
 }
 
+/// Writes lines beside a progress without tearing it.
+pub(crate) enum Notes {
+    BesideBar(ProgressBar),
+    Lines,
+    Silent,
+}
+
+impl Notes {
+    /// Writes a line.
+    pub(crate) fn write(&self, line: &str) {
+        match self {
+            Notes::BesideBar(bar) => bar.suspend(|| write_line(Some(line.to_owned()))),
+            Notes::Lines => write_line(Some(line.to_owned())),
+            Notes::Silent => {}
+        }
+    }
+}
+
 impl Progress {
     /// A bar if stderr is a terminal, else lines.
     pub(crate) fn on_stderr() -> Self {
@@ -65,10 +83,15 @@ impl Progress {
 
     /// Writes a line beside the progress.
     pub(crate) fn note(&self, line: &str) {
+        self.notes().write(line);
+    }
+
+    /// What writes lines beside the progress while somebody else draws it.
+    pub(crate) fn notes(&self) -> Notes {
         match &self.style {
-            Style::Bar(bar) => bar.suspend(|| write_line(Some(line.to_owned()))),
-            Style::Lines(_) => write_line(Some(line.to_owned())),
-            Style::Silent => {}
+            Style::Bar(bar) => Notes::BesideBar(bar.clone()),
+            Style::Lines(_) => Notes::Lines,
+            Style::Silent => Notes::Silent,
         }
     }
 

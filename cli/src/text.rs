@@ -17,9 +17,13 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A count with its noun: `1 item`, `2 items`.
+/// A count with its noun: `1 item`, `2 items`, `2 batches`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
     format!("{} {noun}{plural}", grouped(number))
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod get;
 mod limits;
 pub(crate) mod list;
 pub(crate) mod quickstart;
+pub(crate) mod quickstart_worker;
 pub(crate) mod redrive;
 pub(crate) mod results;
 pub(crate) mod run;
@@ -27,9 +28,12 @@ use crate::output::Output;
 use crate::problem::Problem;
 
 impl Command {
-    /// Whether the command starts coordinator and workers in this process.
+    /// Whether the command starts a coordinator or workers in this process.
     pub(crate) fn is_one_process(&self) -> bool {
-        matches!(self, Command::Quickstart(_) | Command::Run(_) | Command::Dev(_))
+        matches!(
+            self,
+            Command::Quickstart(_) | Command::QuickstartWorker(_) | Command::Run(_) | Command::Dev(_)
+        )
     }
 
     /// Whether the command serves others until it is told to end.
@@ -48,8 +52,9 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
     }
     let output = Output::new(global.format);
     match command {
-        // Whole servers live in these three: too much for the stack of a future that holds one command of many.
+        // Whole servers live in these four: too much for the stack of a future that holds one command of many.
         Command::Quickstart(args) => Box::pin(quickstart::quickstart(args, &output)).await,
+        Command::QuickstartWorker(args) => Box::pin(quickstart_worker::quickstart_worker(args)).await,
         Command::Run(args) => Box::pin(run::run(*args, &output)).await,
         Command::Dev(args) => Box::pin(dev::dev(args, &output)).await,
         Command::Submit(args) => submit::submit(args, &global, &output).await,

@@ -26,6 +26,11 @@ pub struct Config {
     pub max_queued_map_runs: usize,
     /// Work that one lease should hold, in time.
     pub span_target: Duration,
+    /// With so many workers every event that may allow a grant is acted upon at once.
+    pub placed_at_once: usize,
+    /// For each worker beyond that, so long passes from one look over all workers to the next; events meanwhile share
+    /// it. A look takes about a microsecond for each.
+    pub placement_pause: Duration,
     /// Batches of one lease at most.
     pub max_span_batches: u32,
     /// Losses of a begun batch after which it fails.
@@ -70,6 +75,8 @@ impl Default for Config {
             max_active_map_runs: 100,
             max_queued_map_runs: 1_000,
             span_target: Duration::from_secs(1),
+            placed_at_once: 100,
+            placement_pause: Duration::from_micros(10),
             max_span_batches: 4_096,
             max_losses: 5,
             max_stored_failures: 10_000,

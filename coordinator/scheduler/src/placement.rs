@@ -7,6 +7,7 @@
 use warifu_model::protocol::{CoordinatorMessage, Grant, GrantedBatch, ShardSpan};
 use warifu_model::{BatchOrdinal, Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber};
 
+use crate::candidates::Candidates;
 use crate::lease::Lease;
 use crate::map_run::MapRun;
 use crate::scheduler::Scheduler;
@@ -40,11 +41,12 @@ impl Scheduler {
             return;
         }
         let mut turn = self.running_ids();
+        let mut candidates = Candidates::default();
         while !turn.is_empty() {
             // The run with the fewest slots goes first; one that got nothing is out of this round.
             turn.sort_by_key(|id| (self.map_runs[id].held_slots, self.map_runs[id].record.sequence));
             let id = turn[0].clone();
-            if !self.grant_one(now, &id, effects) {
+            if !self.grant_one(now, &id, &mut candidates, effects) {
                 turn.remove(0);
             }
         }
@@ -65,36 +67,34 @@ impl Scheduler {
     }
 
     /// Grants one lease that brings slots; false if there is no work, no room or no free slot.
-    fn grant_one(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) -> bool {
+    fn grant_one(
+        &mut self,
+        now: Now,
+        id: &MapRunId,
+        candidates: &mut Candidates,
+        effects: &mut Effects,
+    ) -> bool {
         let map_run = &self.map_runs[id];
         let room = self.room(map_run);
         if !self.may_grant(map_run) || room == 0 || map_run.open_shards.is_empty() {
             return false;
         }
-        let candidates = self.candidates(map_run);
-        let Some(worker) = candidates.first().copied() else { return false };
-        let share = room.div_ceil(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
+        let Some((worker, count)) = candidates.first(self, id) else { return false };
+        let share = room.div_ceil(u32::try_from(count).unwrap_or(u32::MAX));
         let free = self.workers[&worker].free_slots();
         let slots = free.min(share).min(self.fair_slots(id, worker)).max(1);
         let map_run = &self.map_runs[id];
-        let count = span_length(map_run, slots, candidates.len(), &self.config);
+        let length = span_length(map_run, slots, count, &self.config);
         let idle = self.workers[&worker].held_slots() == 0 && self.workers[&worker].leases.is_empty();
-        let Some(span) = self.choose_span(now, id, worker, count, idle) else { return false };
+        let Some(span) = self.choose_span(now, id, worker, length, idle) else { return false };
         let slots = slots.min(u32::try_from(span.batches.len()).unwrap_or(u32::MAX));
+        candidates.take_out(&self.workers[&worker]);
         self.grant(now, id, worker, span, slots, effects);
+        candidates.put_back(self, &self.workers[&worker]);
         true
     }
 
-    /// Workers that may take the run's batches and have a free slot, the least loaded first.
-    pub(crate) fn candidates(&self, map_run: &MapRun) -> Vec<Incarnation> {
-        let free = |worker: &&Worker| self.may_take(worker, map_run) && worker.free_slots() > 0;
-        let mut candidates: Vec<_> = self.workers.values().filter(free).collect();
-        let load = |worker: &&Worker| (worker.held_for(&map_run.id), worker.held_slots(), worker.incarnation);
-        candidates.sort_by_key(load);
-        candidates.into_iter().map(|worker| worker.incarnation).collect()
-    }
-
-    fn may_take(&self, worker: &Worker, map_run: &MapRun) -> bool {
+    pub(crate) fn may_take(&self, worker: &Worker, map_run: &MapRun) -> bool {
         let in_roster = worker.roster == Roster::Present;
         let runs_alone =
             worker.leases.iter().any(|lease| self.leases.get(lease).is_some_and(|lease| lease.alone));
@@ -227,7 +227,7 @@ impl Scheduler {
                 && self.may_grant(map_run)
                 && map_run.room() > 0
                 && map_run.held_slots < self.map_runs[id].held_slots
-                && self.candidates(map_run).is_empty()
+                && self.free_for(map_run).next().is_none()
         };
         self.map_runs.values().any(starves)
     }

@@ -20,7 +20,7 @@ impl Scheduler {
         if !map_run.open_shards.is_empty() || !self.may_grant(map_run) || map_run.room() == 0 {
             return;
         }
-        let idle = self.candidates(map_run);
+        let idle: Vec<_> = self.free_for(map_run).map(|worker| worker.incarnation).take(2).collect();
         if idle.is_empty() {
             return;
         }

@@ -42,6 +42,8 @@ pub struct Scheduler {
     pub(crate) finish_checks: BTreeSet<MapRunId>,
     /// Something happened that may allow a grant, a scan or a revocation.
     pub(crate) placement_wanted: bool,
+    /// When it was last acted upon.
+    placed_at: Timestamp,
     pub(crate) unknown_worker: WorkerId,
     next_epoch: u64,
     next_session: u64,
@@ -69,6 +71,7 @@ impl Scheduler {
             changed: BTreeSet::new(),
             finish_checks: BTreeSet::new(),
             placement_wanted: false,
+            placed_at: Timestamp(0),
             unknown_worker: WorkerId::new("unknown").expect("a plain word is a valid worker id"),
             next_epoch: 0,
             next_session: 0,
@@ -143,15 +146,28 @@ impl Scheduler {
         for id in std::mem::take(&mut self.finish_checks) {
             self.check_finished(now, &id, effects);
         }
-        if std::mem::take(&mut self.placement_wanted) {
-            self.place(now, effects);
+        if self.placement_wanted {
+            self.place_or_put_off(now, effects);
         }
         self.send_commit(now, effects);
     }
 
+    /// A look over all workers after every event would leave no time for messages where workers are many.
+    fn place_or_put_off(&mut self, now: Now, effects: &mut Effects) {
+        let beyond = self.workers.len().saturating_sub(self.config.placed_at_once);
+        let pause = self.config.placement_pause * u32::try_from(beyond).unwrap_or(u32::MAX);
+        let from = self.placed_at + pause;
+        if now.at < from {
+            return self.timers.set_earlier(Timer::Placement, from);
+        }
+        self.placed_at = now.at;
+        self.placement_wanted = false;
+        self.place(now, effects);
+    }
+
     fn on_timer(&mut self, now: Now, timer: Timer, effects: &mut Effects) {
         match timer {
-            Timer::Commit | Timer::Leadership => {} // `send_commit` runs after every event
+            Timer::Commit | Timer::Leadership | Timer::Placement => {} // `settle` sees to them after every event
             Timer::WindowGrants | Timer::Rebalance => self.placement_wanted = true,
             Timer::WindowEnd => self.close_window(now),
             Timer::WorkerExpiry(incarnation) => self.on_expiry(now, incarnation),

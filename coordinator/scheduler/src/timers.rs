@@ -25,6 +25,8 @@ pub(crate) enum Timer {
     Begun,
     /// Idle slots may be filled by what others have not begun.
     Rebalance,
+    /// Placement was put off and may be done.
+    Placement,
 }
 
 /// A set of deadlines.

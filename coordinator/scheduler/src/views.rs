@@ -42,6 +42,11 @@ impl Scheduler {
         })
     }
 
+    /// Whether a run is terminal or gone; much cheaper than its view.
+    pub fn has_ended(&self, id: &MapRunId) -> bool {
+        self.map_runs.get(id).is_none_or(|map_run| map_run.status.state.is_terminal())
+    }
+
     /// All runs, newest first.
     pub fn map_run_ids(&self) -> Vec<MapRunId> {
         let mut runs: Vec<_> =

@@ -40,8 +40,7 @@ impl Watchers {
     /// Notes runs that changed; those that watchers have waited for the end of are shown at once.
     pub(super) fn note(&mut self, scheduler: &Scheduler, changed: BTreeSet<MapRunId>) {
         for map_run in changed {
-            let ended = self.watched.contains_key(&map_run)
-                && scheduler.map_run(&map_run).is_none_or(|view| view.state.is_terminal());
+            let ended = self.watched.contains_key(&map_run) && scheduler.has_ended(&map_run);
             if ended {
                 self.show(scheduler, &map_run);
             } else {

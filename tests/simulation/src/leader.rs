@@ -59,6 +59,9 @@ impl World {
             max_active_map_runs: 3,
             broken: self.plan.broken_rule,
             max_span_batches: if self.plan.large_run { 4_096 } else { 6 },
+            // Some fleets are as slow to be served as one of thousands.
+            placed_at_once: if self.plan.large_run { 0 } else { 100 },
+            placement_pause: std::time::Duration::from_millis(5),
             ..Config::default()
         };
         let clock = self.new_clock();

@@ -16,22 +16,27 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const ENDED_WITHIN: Duration = Duration::from_secs(90);
 
 /// What every process needs to reach the S3 of the test.
-struct Cluster {
-    s3: Dev,
+pub(crate) struct Cluster {
+    pub(crate) s3: Dev,
     directory: tempfile::TempDir,
-    coordinator: Process,
-    endpoint: String,
+    pub(crate) coordinator: Process,
+    pub(crate) endpoint: String,
 }
 
 impl Cluster {
     fn start() -> Self {
+        Self::start_with("[leases]\nttl_seconds = 5\n")
+    }
+
+    /// One coordinator with SQLite, with these sections more in its configuration.
+    pub(crate) fn start_with(sections: &str) -> Self {
         let s3 = Dev::start(&DevSettings { workers: 0, ..DevSettings::default() });
         let directory = scratch();
         let endpoint = format!("http://127.0.0.1:{}", free_port());
         let config = format!(
             "[server]\nlisten = \"{}\"\nhttp_listen = \"127.0.0.1:{}\"\n\
              [store]\ntype = \"sqlite\"\npath = \"{}\"\n\
-             [leases]\nttl_seconds = 5\n{}",
+             {sections}{}",
             endpoint.trim_start_matches("http://"),
             free_port(),
             text(&directory.path().join("state.db")),
@@ -80,25 +85,25 @@ impl Cluster {
     }
 
     #[track_caller]
-    fn run(&self, arguments: &[&str], status: i32) {
+    pub(crate) fn run(&self, arguments: &[&str], status: i32) {
         Process::start(self.client(arguments)).finish().expect(status);
     }
 
     #[track_caller]
-    fn json(&self, arguments: &[&str], status: i32) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str], status: i32) -> Value {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
         Process::start(self.client(&arguments)).finish().expect(status).json()
     }
 
     #[track_caller]
-    fn submit(&self, id: &str, job: &str) {
+    pub(crate) fn submit(&self, id: &str, job: &str) {
         let file = self.directory.path().join("job.yaml");
         std::fs::write(&file, job).unwrap();
         self.run(&["submit", "-f", text(&file), "--id", id], 0);
     }
 
     /// SIGTERM: the coordinator and the S3 beside it end with status 0.
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.coordinator.signal(Signal::SIGTERM);
         self.coordinator.finish_within(Duration::from_secs(30)).expect(0);
         self.s3.stop();
@@ -107,7 +112,7 @@ impl Cluster {
 
 fn s3_section(s3: &Dev) -> String {
     format!(
-        "[s3]\nendpoint_url = \"{}\"\nregion = \"us-east-1\"\nforce_path_style = true\n",
+        "[s3]\nendpoint_url = \"{}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n",
         s3.place("s3Endpoint")
     )
 }

@@ -23,6 +23,7 @@ mod faults;
 mod generated_profiles;
 mod grpc_tools;
 mod kill_process;
+mod many_workers;
 mod memory;
 mod quickstart;
 mod recovery_times;

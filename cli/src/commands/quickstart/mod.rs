@@ -1,11 +1,13 @@
 //! `warifu quickstart`: everything working on real input, in one process, with a proof at the end.
 
+mod casualty;
 mod database;
 mod proof;
 mod report;
 mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use warifu_common::wire::v1::{
     MapRun, MapRunSpec, ReaderConfig, ResultWriter, input_type,
 };
 
+use super::quickstart_worker::QuickstartWorkerArgs;
 use crate::all_in_one::{AllInOne, Ports, Settings, object_stores};
 use crate::client::Client;
 use crate::data_dir::DataDir;
@@ -26,7 +29,9 @@ use crate::interrupts::Interrupts;
 use crate::local_run::{self, LocalRun};
 use crate::output::Output;
 use crate::problem::Problem;
-use crate::{describe, text};
+use crate::progress::Progress;
+use crate::{describe, local_worker, text};
+use casualty::{Casualty, Killed};
 use database::Database;
 use report::Report;
 
@@ -60,15 +65,20 @@ pub(crate) struct QuickstartArgs {
     /// Where everything is kept; absent: a new temporary directory
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Workers in this process
+    /// Workers
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     workers: u32,
+    /// Run one of the workers as a process of its own, and kill it (SIGKILL) in the middle of its work
+    #[arg(long)]
+    kill_worker: bool,
 }
 
 /// What happened, before it is proved.
 struct Story {
     ended: LocalRun,
     failures: Vec<ItemFailure>,
+    /// With `--kill-worker`: the worker that was killed.
+    killed: Option<Killed>,
 }
 
 /// Runs the quick start.
@@ -83,13 +93,13 @@ pub(crate) async fn quickstart(args: QuickstartArgs, output: &Output) -> anyhow:
     let settings = Settings {
         ports: Ports::default(),
         s3: true,
-        workers: args.workers,
+        workers: args.workers - u32::from(args.kill_worker),
         slots: CONCURRENCY,
         shard_bytes: DEFAULT_SHARD_BYTES,
         handlers: Handlers::from_worker_config(Some(&worker_config))?,
     };
     let process = AllInOne::start(&data_dir, settings).await?;
-    let story = tell_story(&args, &process, &mut interrupts).await;
+    let story = Box::pin(tell_story(&args, &process, &data_dir, &worker_config, &mut interrupts)).await;
     process.shut_down().await;
     let story = story?;
     if story.ended.interrupted {
@@ -103,9 +113,12 @@ pub(crate) async fn quickstart(args: QuickstartArgs, output: &Output) -> anyhow:
 async fn tell_story(
     args: &QuickstartArgs,
     process: &AllInOne,
+    data_dir: &DataDir,
+    worker_config: &Path,
     interrupts: &mut Interrupts,
 ) -> anyhow::Result<Story> {
-    let objects = object_stores(process.s3()).await;
+    let s3 = process.s3().map(|s3| s3.endpoint.as_str());
+    let objects = object_stores(s3).await;
     let csv = users::users_csv(args.rows, args.bad_rows);
     eprintln!(
         "putting {} ({}) into the embedded S3",
@@ -115,12 +128,64 @@ async fn tell_story(
     let location = ObjectLocation::new(INPUT.0, INPUT.1);
     objects.put(&location, Bytes::from(csv), "text/csv").await.context("cannot put the users into S3")?;
 
+    let mut casualty = match (args.kill_worker, s3) {
+        (true, Some(s3)) => Some(start_casualty(args, process, s3, data_dir, worker_config).await?),
+        (true, None) | (false, _) => None,
+    };
     let client = Client::connect_within_process(process.endpoint()).await?;
-    let run = client.map_runs().create_map_run(create_request(args.bad_rows)).await?.into_inner();
-    let ended = local_run::follow_or_stop(&client, run, interrupts).await?;
-    let failures =
-        if ended.interrupted { Vec::new() } else { fetch_failures(&client, &ended.run.name).await? };
-    Ok(Story { ended, failures })
+    let ended = Box::pin(run_to_end(&client, args.bad_rows, casualty.as_mut(), interrupts)).await;
+    if let Some(casualty) = &mut casualty {
+        casualty.stop().await;
+    }
+    let ended = ended?;
+    if ended.interrupted {
+        return Ok(Story { ended, failures: Vec::new(), killed: None });
+    }
+    let failures = fetch_failures(&client, &ended.run.name).await?;
+    Ok(Story { ended, failures, killed: casualty.map(Casualty::into_killed).transpose()? })
+}
+
+/// Starts the last worker as a process of its own, and waits until all workers are there.
+async fn start_casualty(
+    args: &QuickstartArgs,
+    process: &AllInOne,
+    s3: &str,
+    data_dir: &DataDir,
+    worker_config: &Path,
+) -> anyhow::Result<Casualty> {
+    let worker = local_worker::id(args.workers);
+    let arguments = QuickstartWorkerArgs {
+        id: worker.clone(),
+        coordinator: process.endpoint().to_owned(),
+        s3: s3.to_owned(),
+        data_dir: data_dir.path().to_owned(),
+        worker_config: worker_config.to_owned(),
+        slots: CONCURRENCY,
+    };
+    let casualty = Casualty::start(worker, arguments.to_command_line())?;
+    process.wait_for_workers(args.workers).await?;
+    Ok(casualty)
+}
+
+/// Creates the run and follows it to its end; kills the casualty on the way.
+async fn run_to_end(
+    client: &Client,
+    bad_rows: u64,
+    casualty: Option<&mut Casualty>,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<LocalRun> {
+    let run = client.map_runs().create_map_run(create_request(bad_rows)).await?.into_inner();
+    let progress = Progress::on_stderr();
+    let notes = progress.notes();
+    let mut following = pin!(local_run::follow_or_stop(client, run, progress, interrupts));
+    if let Some(casualty) = casualty {
+        // Following is not cancelled by the kill; the kill is by the run's end, and the casualty knows how far it came.
+        tokio::select! {
+            ended = &mut following => return ended,
+            killed = casualty.kill_on_the_way(&notes) => killed?,
+        }
+    }
+    following.await
 }
 
 fn create_request(tolerated_failures: u64) -> CreateMapRunRequest {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use warifu_common::object_store::ObjectLocation;
 use warifu_common::wire::codec;
 
+use super::casualty::Killed;
 use super::proof::Proof;
 use super::{OUTPUT, RUN_ID, Story};
 use crate::commands::failures;
@@ -37,6 +38,7 @@ impl Report<'_> {
                 "missing": self.proof.missing,
                 "holds": self.proof.holds(),
             },
+            "killedWorker": self.story.killed.as_ref().map(Killed::to_json),
             "itemFailures": self.story.failures.iter().map(codec::to_json).collect::<Vec<Value>>(),
             "dataDir": self.data_dir.text(),
             "resultsDir": self.results_dir(),
@@ -46,6 +48,9 @@ impl Report<'_> {
     /// For people.
     pub(super) fn to_text(&self) -> String {
         let mut text = self.rejected_rows();
+        if let Some(killed) = &self.story.killed {
+            text += &format!("{killed}; it was started again\n");
+        }
         text += &format!("{}\n\n", self.proof);
         text += &format!("results    {}\n", self.results_dir());
         text += &format!("table      user_stats in {}\n", self.database.display());

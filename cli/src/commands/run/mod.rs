@@ -22,6 +22,7 @@ use crate::interrupts::Interrupts;
 use crate::local_run::{self, LocalRun};
 use crate::output::Output;
 use crate::problem::Problem;
+use crate::progress::Progress;
 use job::JobArgs;
 use sql::SqlArgs;
 
@@ -187,7 +188,7 @@ async fn follow_run(
         }
         Err(status) => return Err(status.into()),
     };
-    local_run::follow_or_stop(&client, run, interrupts).await
+    local_run::follow_or_stop(&client, run, Progress::on_stderr(), interrupts).await
 }
 
 fn tell(ended: &LocalRun, data_dir: &DataDir) {
