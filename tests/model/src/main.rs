@@ -1,0 +1,3 @@
+//! Runs the model's configurations.
+
+fn main() {}
