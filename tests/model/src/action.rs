@@ -120,12 +120,18 @@ impl Possible<'_> {
         for process in 0..usize::from(self.limits.processes) {
             let member = lead.members[process];
             let open = member.known && !lead.is_leaving(process) && member.roster != Roster::Removing;
-            // A leader's expiry is always later than the lapse of a session that its answers made valid.
-            let lapsed = self.state.processes[process].valid_by != term || self.breaks(Mutation::ExpiryBeforeLapse);
-            self.add(open && lapsed && (self.limits.lapses || self.free), Action::Expire { leader, process });
+            let may = self.has_lapsed(process, member.hello) || self.breaks(Mutation::ExpiryBeforeLapse);
+            self.add(open && may && (self.limits.lapses || self.free), Action::Expire { leader, process });
             let ends = open && self.breaks(Mutation::StreamEndIsDeath);
             self.add(ends, Action::StreamEnds { leader, process });
         }
+    }
+
+    /// A leader's expiry counts from the last message that it got, a worker's lapse from the sending of the last one
+    /// that was answered: the lapse comes first, unless something later than what this leader got was answered.
+    fn has_lapsed(&self, process: usize, heard_hello: u8) -> bool {
+        let process = &self.state.processes[process];
+        process.valid_by == 0 || process.valid_hello > heard_hello
     }
 
     fn store(&mut self, leader: usize, lead: &Lead, followed: bool) {

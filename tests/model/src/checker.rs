@@ -52,6 +52,8 @@ pub enum Step<State> {
 /// Where to give up.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// Tell each depth on standard error.
+    pub progress: bool,
     /// States at most.
     pub states: usize,
     /// Steps from the beginning at most.
@@ -124,6 +126,9 @@ pub fn explore<M: Model>(model: &M, bounds: Bounds) -> Findings {
             break;
         }
         search.findings.depth += 1;
+        if bounds.progress {
+            eprintln!("depth {}: {} new, {} in all", search.findings.depth, layer.len(), search.findings.states);
+        }
     }
     search.findings
 }
@@ -258,7 +263,7 @@ mod tests {
         }
     }
 
-    const BOUNDS: Bounds = Bounds { states: 1_000, depth: 100 };
+    const BOUNDS: Bounds = Bounds { progress: false, states: 1_000, depth: 100 };
 
     #[test]
     fn the_shortest_way_to_a_violation_is_told() {

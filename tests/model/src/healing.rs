@@ -5,18 +5,20 @@
 //! to do must then be done: every batch decided, or the run stopped and nothing in progress.
 
 use crate::action::Action;
-use crate::checker::Step;
+use crate::checker::{Model, Step};
 use crate::protocol::Protocol;
 use crate::state::{Connection, Leader, Life, State};
 
 /// A world that is not done after so many steps is stuck.
 const STEPS: usize = 600;
+/// Of those, so many last ones are told.
+const SHOWN: usize = 8;
 
 impl Protocol {
     /// Lets a state come to its end; an error if it does not.
     pub(crate) fn heal(&self, state: &State) -> Result<(), String> {
         let mut state = *state;
-        let mut actions = Vec::new();
+        let (mut actions, mut last) = (Vec::new(), Vec::new());
         for step in 0..STEPS {
             if self.is_done(&state) {
                 return Ok(());
@@ -29,19 +31,25 @@ impl Protocol {
             let next = actions.iter().find_map(|action| match self.perform(&state, *action, true) {
                 Step::Blocked => None,
                 Step::Violation(violation) => Some(Err(violation)),
-                Step::Next { state, .. } => Some(Ok(state)),
+                Step::Next { state: next, .. } => Some(Ok((next, self.describe(&state, *action)))),
             });
-            match next {
-                Some(next) => state = next?,
-                None => return Err("stuck: nothing can happen, and not everything is done".to_owned()),
+            let Some(next) = next else {
+                return Err("stuck: nothing can happen, and not everything is done".to_owned());
+            };
+            let (next, name) = next?;
+            if step + SHOWN >= STEPS {
+                last.push(name);
             }
+            state = next;
         }
-        Err("stuck: much happens, and not everything gets done".to_owned())
+        Err(format!("stuck: much happens, and not everything gets done: {}", last.join("; ")))
     }
 
     fn is_done(&self, state: &State) -> bool {
         let batches = 0..usize::from(self.limits.batches);
-        state.store.stopping || batches.into_iter().all(|batch| state.store.records[batch].decided)
+        let processes = &state.processes[..usize::from(self.limits.processes)];
+        let nobody = processes.iter().all(|process| process.life == Life::Gone);
+        nobody || state.store.stopping || batches.into_iter().all(|batch| state.store.records[batch].decided)
     }
 
     fn newest(&self, state: &State) -> Option<usize> {
@@ -66,12 +74,15 @@ impl Protocol {
             }
             Action::Expire { process, .. } => state.processes[process].life == Life::Gone,
             Action::Grant { length, slots, .. } => length == 1 && slots <= 1,
+            Action::GiveSlots { process, .. } => {
+                let process = &state.processes[process];
+                process.held == 0 && process.next_to_begin().is_some()
+            }
             Action::ReportAgain { .. }
             | Action::StoreTakes { .. }
             | Action::StoreAnswers { .. }
             | Action::WaitIsOver { .. }
             | Action::WindowEnds { .. }
-            | Action::GiveSlots { .. }
             | Action::Revoke { .. }
             | Action::Begin { .. }
             | Action::Finish { .. }
@@ -104,6 +115,7 @@ fn urgency(action: Action) -> u8 {
         Action::StepDown { .. } | Action::Elect { .. } | Action::WaitIsOver { .. } | Action::Start { .. } => 1,
         Action::Connect { .. } => 2,
         Action::Finish { .. } | Action::Begin { .. } | Action::Report { .. } | Action::Shrink { .. } => 3,
+        Action::ReportAgain { .. } => 4,
         Action::Grant { .. } | Action::GiveSlots { .. } => 4,
         Action::Expire { .. } => 5,
         Action::WindowEnds { .. } | Action::Lapse { .. } => 6,
@@ -114,7 +126,6 @@ fn urgency(action: Action) -> u8 {
 /// Of what is equally urgent, everything has its turn.
 fn turn(action: Action, step: usize) -> usize {
     let place = match action {
-        Action::ReportAgain { process, .. } => process,
         Action::Revoke { batch, .. } => batch,
         Action::Grant { process, .. } | Action::GiveSlots { process, .. } => process,
         _ => 0,

@@ -4,6 +4,7 @@ mod action;
 mod bounded;
 pub mod checker;
 mod commit;
+mod configurations;
 mod fingerprint;
 mod healing;
 mod leader;
@@ -16,6 +17,7 @@ mod state;
 mod worker;
 mod world;
 
+pub use configurations::SMALL;
 pub use limits::Limits;
 pub use mutation::Mutation;
 pub use protocol::Protocol;

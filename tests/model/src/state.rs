@@ -288,6 +288,8 @@ pub(crate) struct Process {
     pub(crate) deaf: bool,
     /// The term of the leader whose answers make its session valid; 0 without one.
     pub(crate) valid_by: u8,
+    /// The Hello that opened the session whose answers make it valid.
+    pub(crate) valid_hello: u8,
     pub(crate) held: u8,
     pub(crate) leases: Bounded<Lease, LEASES>,
 }

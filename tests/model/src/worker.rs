@@ -39,7 +39,7 @@ impl Process {
     fn forget_everything(&mut self) {
         self.leases.clear();
         self.held = 0;
-        self.valid_by = 0;
+        (self.valid_by, self.valid_hello) = (0, 0);
     }
 }
 
@@ -92,7 +92,8 @@ impl World<'_> {
     /// The session is over by the worker's own clock: whatever it holds may be somebody else's now.
     pub(crate) fn lapse(&mut self, process: usize) {
         if self.breaks(Mutation::LapseKeepsRunning) {
-            self.process(process).valid_by = 0;
+            let lapsed = self.process(process);
+            (lapsed.valid_by, lapsed.valid_hello) = (0, 0);
         } else {
             self.process(process).forget_everything();
         }
@@ -127,7 +128,7 @@ impl World<'_> {
             return self.drop_downward(process); // a leader of the past
         }
         receiver.highest_term = term;
-        receiver.valid_by = term;
+        (receiver.valid_by, receiver.valid_hello) = (term, receiver.hello);
         receiver.connection = Connection::Live;
         if !slots_kept {
             receiver.held = 0;
