@@ -19,7 +19,7 @@ mod world;
 
 pub use configurations::SMALL;
 pub use limits::Limits;
-pub use mutation::Mutation;
+pub use mutation::{Mutation, SEEDED_BUGS, SeededBug};
 pub use protocol::Protocol;
 pub use state::State;
 pub use action::Action;

@@ -1,114 +1,145 @@
 //! Seeded bugs: one rule of the protocol left out, or replaced by a more obvious one that is wrong.
 
-/// A seeded bug.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mutation {
+/// A seeded bug as the table of bugs has it.
+#[derive(Debug, Clone, Copy)]
+pub struct SeededBug {
+    /// Which.
+    pub mutation: Mutation,
+    /// The rule that it breaks.
+    pub rule: &'static str,
+    /// What happens instead of the rule.
+    pub about: &'static str,
+    /// The configuration in which the search finds it.
+    pub configuration: &'static str,
+}
+
+macro_rules! seeded_bugs {
+    ($(#[doc = $about:literal] $name:ident: $rule:literal in $configuration:literal,)+) => {
+        /// A seeded bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Mutation {
+            $(#[doc = $about] $name,)+
+        }
+
+        /// Every bug that the search finds, and where.
+        pub const SEEDED_BUGS: &[SeededBug] = &[
+            $(SeededBug {
+                mutation: Mutation::$name,
+                rule: $rule,
+                about: $about,
+                configuration: $configuration,
+            },)+
+        ];
+    };
+}
+
+seeded_bugs! {
     /// A worker whose session lapsed lets its handlers run on.
-    LapseKeepsRunning,
+    LapseKeepsRunning: "P3" in "take-over",
     /// The answer to a Hello that was sent before the session lapsed still counts.
-    AnswerAfterLapseTaken,
+    AnswerAfterLapseTaken: "P3" in "take-over",
     /// More handler calls run than slots are held.
-    HeldSlotsIgnored,
+    HeldSlotsIgnored: "S1" in "take-over",
     /// Slots go back while their handler still runs.
-    SlotsShrunkWhileRunning,
+    SlotsShrunkWhileRunning: "S1" in "take-over",
     /// A report that is sent again takes in what was done meanwhile, under the same number.
-    ReportsRegrouped,
+    ReportsRegrouped: "S2" in "take-over",
     /// Grants of an older stream count.
-    OldStreamsHeeded,
+    OldStreamsHeeded: "S5, P4" in "take-over",
     /// A worker goes back to a leader of an older term.
-    OldLeadersHeeded,
+    OldLeadersHeeded: "P14" in "take-over",
     /// A worker learns a leader's term from Welcome only, not before it says Hello.
-    TermLearntFromWelcome,
+    TermLearntFromWelcome: "P14" in "take-over",
     /// A revoked batch is returned although its handler runs on.
-    RunningReturned,
+    RunningReturned: "S4, P16" in "take-over",
     /// A leader's expiry may come before the worker's own lapse.
-    ExpiryBeforeLapse,
+    ExpiryBeforeLapse: "P1, P2" in "take-over",
     /// A new leader opens no adoption window.
-    NoAdoptionWindow,
+    NoAdoptionWindow: "P15" in "take-over",
     /// A new leader takes no slots for occupied by workers that it has not heard.
-    UnknownForgotten,
+    UnknownForgotten: "P15" in "take-over",
     /// A new leader takes `maxConcurrency`, not `M`, for occupied.
-    UnknownIsLimit,
+    UnknownIsLimit: "P15, M" in "take-over",
     /// A leader goes on deciding when its writes have not been confirmed for too long.
-    NeverStepDown,
+    NeverStepDown: "P5" in "take-over",
     /// A new leader grants while the last one may still decide.
-    GrantsBeforeStepDownWait,
+    GrantsBeforeStepDownWait: "P15" in "take-over",
     /// A new leader writes a stop while the last one may still grant.
-    StopBeforeStepDownWait,
+    StopBeforeStepDownWait: "P15" in "take-over",
     /// The adoption window ends before the sessions of the last leader have.
-    WindowTooShort,
+    WindowTooShort: "P15" in "take-over",
     /// The window ends without the write that removes the unheard from the roster.
-    WindowEndsWithoutRoster,
+    WindowEndsWithoutRoster: "P15, P2" in "take-over",
     /// An expiry takes effect before the roster says so.
-    ExpiryBeforeRoster,
+    ExpiryBeforeRoster: "P2" in "take-over",
     /// A dead process's slots are free before the roster says so.
-    DeadReleasedAtOnce,
+    DeadReleasedAtOnce: "P12" in "take-over",
     /// A process gets a lease before the roster names it.
-    GrantsBeforeRoster,
+    GrantsBeforeRoster: "roster" in "take-over",
     /// A lease is adopted whatever attempt it was granted for.
-    AnyAttemptAdopted,
+    AnyAttemptAdopted: "S5" in "take-over",
     /// A Hello is adopted although the window is shut.
-    AdoptedAfterWindow,
+    AdoptedAfterWindow: "S5" in "take-over",
     /// Slots are free at the sending of Revoke.
-    RevokeFreesSlots,
+    RevokeFreesSlots: "S4, P20" in "take-over",
     /// Batches are pending at the sending of Revoke.
-    RevokeRequeues,
+    RevokeRequeues: "S4, P20" in "take-over",
     /// A returned batch gives its slot back.
-    ReturnFreesSlots,
+    ReturnFreesSlots: "S4" in "take-over",
     /// The end of a stream is taken for the end of the worker.
-    StreamEndIsDeath,
+    StreamEndIsDeath: "P11" in "take-over",
     /// A later arrival counts for a newer Hello.
-    HelloNumberIgnored,
+    HelloNumberIgnored: "P13" in "take-over",
     /// Shrink and Returned of an older session count.
-    AnySessionHeeded,
+    AnySessionHeeded: "S2" in "take-over",
     /// A lease that a Hello does not name stays.
-    MissingKept,
+    MissingKept: "P9" in "take-over",
     /// A batch in a commit in flight is requeued like any other.
-    CommittingRequeued,
+    CommittingRequeued: "S3" in "take-over",
     /// Reports are answered when they arrive, not when they are durable.
-    AnsweredBeforeDurable,
+    AnsweredBeforeDurable: "P7" in "take-over",
     /// A report counted before is counted again if it comes again.
-    RepeatsCounted,
+    RepeatsCounted: "S2, P6" in "take-over",
     /// A report that is in a commit already is staged once more.
-    StagedTwice,
+    StagedTwice: "S2" in "take-over",
     /// A report that is in a commit is refused instead of left unanswered.
-    UnderWayRefused,
+    UnderWayRefused: "P8" in "take-over",
     /// What fits of a report is counted, and the whole answered `Accepted`.
-    PartsAccepted,
+    PartsAccepted: "S2" in "take-over",
     /// A report counts for its batches, whichever lease they are under.
-    TokenNotCompared,
+    TokenNotCompared: "P6" in "take-over",
     /// A report counts for the attempt that is due, whichever it was granted for.
-    AttemptNotCompared,
+    AttemptNotCompared: "S2" in "take-over",
     /// Tokens are compared without their term.
-    TermNotCompared,
+    TermNotCompared: "P6" in "take-over",
     /// What another lease counted is answered `Accepted`.
-    SupersededAccepted,
+    SupersededAccepted: "S3" in "take-over",
     /// A batch that is leased is granted once more.
-    LeasedGrantedAgain,
+    LeasedGrantedAgain: "P6" in "take-over",
     /// `maxConcurrency` is not looked at.
-    LimitIgnored,
+    LimitIgnored: "S1" in "take-over",
     /// Grants go on while a commit with the stop is in flight.
-    GrantsWhileStopping,
+    GrantsWhileStopping: "stop" in "take-over",
     /// Grants go on after the stop.
-    GrantsAfterStop,
+    GrantsAfterStop: "stop" in "take-over",
     /// The stop is written after the failure that crossed the tolerance, not with it.
-    StopInLaterWrite,
+    StopInLaterWrite: "stop" in "take-over",
     /// Failed batches beyond the tolerance do not stop the run.
-    ToleranceIgnored,
+    ToleranceIgnored: "tolerance" in "take-over",
     /// A write is not guarded by the term.
-    WritesUnguarded,
+    WritesUnguarded: "store" in "take-over",
     /// A transaction whose outcome is unknown is sent once more.
-    UnknownRetried,
+    UnknownRetried: "store, P8" in "take-over",
     /// A transaction whose outcome is unknown is taken for written.
-    UnknownIsDone,
+    UnknownIsDone: "store, P8" in "take-over",
     /// A transaction whose outcome is unknown is taken for refused.
-    UnknownIsRefused,
+    UnknownIsRefused: "store, P8" in "take-over",
     /// A new leader reads the store before its first guarded write.
-    RecoveryBeforeGuard,
+    RecoveryBeforeGuard: "store" in "take-over",
     /// `M` comes down at a take-over.
-    CeilingLoweredAtTakeOver,
+    CeilingLoweredAtTakeOver: "M" in "take-over",
     /// `M` comes down with `maxConcurrency`, whoever still holds slots.
-    CeilingLoweredEarly,
+    CeilingLoweredEarly: "M" in "take-over",
     /// `maxConcurrency` goes up without `M`.
-    CeilingRaisedLater,
+    CeilingRaisedLater: "M" in "take-over",
 }
