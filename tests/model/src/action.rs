@@ -197,7 +197,7 @@ impl Possible<'_> {
         for leader in 0..usize::from(self.limits.leaders) {
             let leads = self.state.lead(leader).is_some();
             let not_older = leader as u8 + 1 >= me.highest_term || self.breaks(Mutation::OldLeadersHeeded);
-            let may = leads && not_older && (me.hello < self.limits.hellos || self.free);
+            let may = leads && not_older && (me.hello < self.limits.hellos[process] || self.free);
             self.add(may, Action::Connect { process, leader });
         }
         let connected = me.connection != Connection::None;

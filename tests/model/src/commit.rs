@@ -4,6 +4,7 @@
 //! A transaction is sent as soon as something is staged and none is in flight. What the interval between
 //! transactions would gather gathers here while one is in flight.
 
+use crate::limits::Limits;
 use crate::message::Message;
 use crate::mutation::Mutation;
 use crate::state::{
@@ -14,7 +15,7 @@ use crate::world::{Event, World, members};
 
 impl Lead {
     /// A leader that goes on from what the store holds.
-    fn recovered(store: &Store, batches: usize) -> Self {
+    fn recovered(store: &Store, leader: usize, limits: &Limits) -> Self {
         let mut lead = Self {
             records: store.records,
             roster: store.roster,
@@ -26,8 +27,13 @@ impl Lead {
             ..Self::default()
         };
         for (batch, place) in lead.places.iter_mut().enumerate() {
-            let decided = batch >= batches || store.records[batch].decided;
-            *place = if decided { Place::Decided } else { Place::Orphan };
+            let absent = batch >= usize::from(limits.batches) || limits.is_to_come(batch, leader);
+            let fresh = leader == 1 && limits.is_to_come(batch, 0);
+            *place = match (absent || store.records[batch].decided, fresh) {
+                (true, _) => Place::Decided,
+                (false, true) => Place::Pending,
+                (false, false) => Place::Orphan,
+            };
         }
         for process in members(store.roster).filter(|process| *process < PROCESSES) {
             lead.members[process].waited_for = true;
@@ -59,7 +65,7 @@ impl World<'_> {
         if !self.breaks(Mutation::WritesUnguarded) {
             self.state.late = None; // it can never land any more
         }
-        let mut lead = Lead::recovered(&snapshot, usize::from(self.limits.batches));
+        let mut lead = Lead::recovered(&snapshot, leader, self.limits);
         if self.breaks(Mutation::UnknownForgotten) {
             lead.unknown = 0;
         }

@@ -3,21 +3,13 @@
 use crate::limits::Limits;
 
 const BASE: Limits = Limits::SMALLEST;
+const TWO_LEADERS: Limits = Limits { leaders: 2, grants: 1, ..BASE };
 
 /// What tests exhaust.
 pub const SMALL: &[Limits] = &[
     Limits {
-        name: "take-over",
-        about: "two leaders, two workers, leases of both batches",
-        leaders: 2,
-        hellos: 2,
-        grants: 1,
-        lapses: true,
-        ..BASE
-    },
-    Limits {
         name: "slots",
-        about: "leases of one and two batches with none, one or two slots, Slots, Shrink, Revoke",
+        about: "leases of one and two of three batches with none, one or two slots, Slots, Shrink, Revoke",
         batches: 3,
         slots: 2,
         max_concurrency: 2,
@@ -27,67 +19,158 @@ pub const SMALL: &[Limits] = &[
     },
     Limits {
         name: "parts",
-        about: "partial reports, revocations, second attempts, reports over reconnects, unknown commits",
+        about: "partial reports, second attempts, revocations, streams that lose what is under way, reconnects",
         attempts: 2,
-        hellos: 2,
+        hellos: [2; 3],
         revokes: true,
         losses: true,
         ..BASE
     },
     Limits {
-        name: "restart",
-        about: "a worker crashes and starts again, another says Goodbye",
-        processes: 3,
-        restart: true,
+        name: "reordering",
+        about: "messages of an older stream arrive after those of a newer one, sessions lapse, reports come late",
         batches: 1,
         span: 1,
-        leaders: 2,
-        grants: 1,
+        attempts: 2,
+        hellos: [2, 1, 1],
+        grants: 3,
+        packets: 2,
         lapses: true,
-        goodbyes: true,
         ..BASE
     },
     Limits {
         name: "stop",
-        about: "failures beyond the tolerance, a user's stop, unknown commits and late writes over a take-over",
-        leaders: 2,
-        grants: 1,
+        about: "failures beyond the tolerance, a user's stop, unknown commits, late writes, a take-over",
         tolerated: Some(0),
         stops: true,
         unknown_commits: true,
-        ..BASE
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "take-over",
+        about: "the adoption window, with a batch that is composed in it; a lease of two batches is adopted",
+        batches: 3,
+        late_batch: true,
+        hellos: [2, 1, 1],
+        lapses: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "second attempt",
+        about: "an attempt is counted, its answer is lost with the leader, the lease is claimed from the next one",
+        batches: 1,
+        span: 1,
+        attempts: 2,
+        hellos: [2; 3],
+        unknown_commits: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "way back",
+        about: "a worker that has said Hello to the new leader speaks to the old one again",
+        span: 1,
+        hellos: [3, 1, 1],
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "old leader",
+        about: "a deposed leader takes a worker of the new one for gone",
+        batches: 1,
+        span: 1,
+        hellos: [2, 1, 1],
+        grants: 2,
+        lapses: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "restart",
+        about: "a worker crashes and starts again, around a take-over; Goodbye",
+        processes: 3,
+        restart: true,
+        batches: 1,
+        span: 1,
+        hellos: [2, 1, 2],
+        grants: 2,
+        ..TWO_LEADERS
     },
     Limits {
         name: "limit lowered",
         about: "maxConcurrency comes down from two to one, around a take-over",
+        span: 1,
+        batches: 3,
+        late_batch: true,
         max_concurrency: 2,
         update_to: Some(1),
-        leaders: 2,
         grants: 2,
-        span: 1,
         lapses: true,
-        ..BASE
+        ..TWO_LEADERS
     },
     Limits {
         name: "limit raised",
         about: "maxConcurrency goes up from one to two, around a take-over",
+        span: 1,
         max_concurrency: 1,
         update_to: Some(2),
-        leaders: 2,
         grants: 2,
-        span: 1,
         lapses: true,
-        ..BASE
+        ..TWO_LEADERS
     },
     Limits {
         name: "three leaders",
-        about: "two take-overs, the second while the first leader may still decide",
+        about: "two take-overs, the second while the leader in between may still decide",
+        batches: 1,
         span: 1,
         leaders: 3,
-        hellos: 2,
-        grants: 1,
+        hellos: [2, 1, 1],
         lapses: true,
-        batches: 2,
-        ..BASE
+        ..TWO_LEADERS
+    },
+];
+
+/// What a soak explores: some are exhausted within an hour, none is within a test's time.
+pub const LARGE: &[Limits] = &[
+    Limits {
+        name: "large take-over",
+        about: "both workers may meet either leader twice, leases of both batches",
+        hellos: [2; 3],
+        lapses: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "large window",
+        about: "the same with two messages under way, revocations, losses and unknown commits",
+        hellos: [2; 3],
+        packets: 2,
+        grants: 2,
+        revokes: true,
+        losses: true,
+        lapses: true,
+        unknown_commits: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "large three leaders",
+        about: "two take-overs, three batches in spans of two, two slots",
+        batches: 3,
+        leaders: 3,
+        slots: 2,
+        max_concurrency: 2,
+        hellos: [3; 3],
+        loose_slots: true,
+        lapses: true,
+        unknown_commits: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "large restart",
+        about: "restarts and Goodbye with spans of two, and second attempts",
+        processes: 3,
+        restart: true,
+        attempts: 2,
+        hellos: [2; 3],
+        grants: 2,
+        lapses: true,
+        goodbyes: true,
+        ..TWO_LEADERS
     },
 ];

@@ -5,7 +5,7 @@
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// The fingerprint of a value.
-pub fn fingerprint(value: &impl Hash) -> u128 {
+pub(crate) fn fingerprint(value: &impl Hash) -> u128 {
     let mut hasher = Folding::default();
     value.hash(&mut hasher);
     hasher.flush();

@@ -49,7 +49,11 @@ impl Protocol {
         let batches = 0..usize::from(self.limits.batches);
         let processes = &state.processes[..usize::from(self.limits.processes)];
         let nobody = processes.iter().all(|process| process.life == Life::Gone);
-        nobody || state.store.stopping || batches.into_iter().all(|batch| state.store.records[batch].decided)
+        let newest = self.newest(state).unwrap_or(0);
+        let decided = |batch: usize| {
+            state.store.records[batch].decided || self.limits.is_to_come(batch, newest)
+        };
+        nobody || state.store.stopping || batches.into_iter().all(decided)
     }
 
     fn newest(&self, state: &State) -> Option<usize> {

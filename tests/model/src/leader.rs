@@ -240,9 +240,8 @@ impl World<'_> {
             return;
         }
         let foreign = self.foreign_batches(&lead, &report);
-        let whole: Bits = report.batches().fold(0, |bits, (batch, _)| bits | 1 << batch);
-        if foreign == 0 || (foreign != whole && self.breaks(Mutation::PartsAccepted)) {
-            return self.stage_report(leader, process, hello, report, foreign);
+        if foreign == 0 {
+            return self.stage_report(leader, process, hello, report);
         }
         let counted_elsewhere = report.batches().all(|(batch, _)| lead.records[batch].decided);
         let answer = if counted_elsewhere && self.breaks(Mutation::SupersededAccepted) {
@@ -271,13 +270,14 @@ impl World<'_> {
 
     /// The report's batches that its lease does not cover.
     fn foreign_batches(&self, lead: &Lead, report: &Report) -> Bits {
+        let any_lease = self.breaks(Mutation::TokenNotCompared) || self.breaks(Mutation::AttemptNotCompared);
         let covered = |batch: usize, wanted: u8| match lead.places[batch] {
             Place::Leased { token, attempt, committing, .. } => {
-                let same_lease = token == report.mark.token || self.breaks(Mutation::TokenNotCompared);
+                let same_lease = token == report.mark.token || any_lease;
                 let same_attempt = attempt == wanted || self.breaks(Mutation::AttemptNotCompared);
                 same_lease && same_attempt && (!committing || self.breaks(Mutation::StagedTwice))
             }
-            Place::Pending | Place::Orphan => self.breaks(Mutation::TokenNotCompared),
+            Place::Pending | Place::Orphan => any_lease,
             Place::Decided => self.breaks(Mutation::RepeatsCounted),
         };
         report
@@ -286,12 +286,11 @@ impl World<'_> {
             .fold(0, |bits, (batch, _)| bits | 1 << batch)
     }
 
-    fn stage_report(&mut self, leader: usize, process: usize, hello: u8, mut report: Report, foreign: Bits) {
-        if self.breaks(Mutation::AnsweredBeforeDurable) || foreign != 0 {
+    fn stage_report(&mut self, leader: usize, process: usize, hello: u8, report: Report) {
+        if self.breaks(Mutation::AnsweredBeforeDurable) {
             self.check_accepted(&report);
             self.send_down(leader, process, hello, Message::Accepted(report.mark));
         }
-        members(foreign).for_each(|batch| report.entries[batch] = None);
         let lead = self.lead(leader);
         for (batch, _) in report.batches() {
             if let Place::Leased { committing, .. } = &mut lead.places[batch] {

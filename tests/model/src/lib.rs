@@ -17,7 +17,7 @@ mod state;
 mod worker;
 mod world;
 
-pub use configurations::SMALL;
+pub use configurations::{LARGE, SMALL};
 pub use limits::Limits;
 pub use mutation::{Mutation, SEEDED_BUGS, SeededBug};
 pub use protocol::Protocol;

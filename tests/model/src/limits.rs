@@ -9,6 +9,8 @@ pub struct Limits {
     pub about: &'static str,
     /// Batches of the one shard.
     pub batches: u8,
+    /// The last of them is composed by the second leader only, so nobody can hold it when the window opens.
+    pub late_batch: bool,
     /// Batches of a lease at most.
     pub span: u8,
     /// Attempts of a batch; with one, no call leaves anything undecided.
@@ -28,7 +30,7 @@ pub struct Limits {
     /// Leases that each of them grants.
     pub grants: u8,
     /// Hellos of each process.
-    pub hellos: u8,
+    pub hellos: [u8; 3],
     /// Messages under way at a time.
     pub packets: u8,
     /// Revocations may happen.
@@ -55,6 +57,7 @@ impl Limits {
         name: "smallest",
         about: "",
         batches: 2,
+        late_batch: false,
         span: 2,
         attempts: 1,
         processes: 2,
@@ -64,7 +67,7 @@ impl Limits {
         update_to: None,
         leaders: 1,
         grants: 2,
-        hellos: 1,
+        hellos: [1; 3],
         packets: 1,
         revokes: false,
         loose_slots: false,
@@ -75,6 +78,11 @@ impl Limits {
         lapses: false,
         goodbyes: false,
     };
+
+    /// True for a batch that is not composed yet while this leader leads.
+    pub(crate) fn is_to_come(&self, batch: usize, leader: usize) -> bool {
+        self.late_batch && leader == 0 && batch + 1 == usize::from(self.batches)
+    }
 
     /// The dead process whose lock a process holds.
     pub(crate) fn predecessor(&self, process: usize) -> Option<usize> {

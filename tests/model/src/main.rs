@@ -1,6 +1,6 @@
 //! Runs the model's configurations.
 use warifu_protocol_model::checker::{Bounds, explore};
-use warifu_protocol_model::{Protocol, SEEDED_BUGS, SMALL};
+use warifu_protocol_model::{Protocol, LARGE, SEEDED_BUGS, SMALL};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -8,7 +8,7 @@ fn main() {
     if args[1] == "--hunt" {
         for bug in SEEDED_BUGS.iter().filter(|b| args.get(3).is_none_or(|n| format!("{:?}", b.mutation) == *n)) {
             print!("{:?}:", bug.mutation);
-            for limits in SMALL {
+            for limits in SMALL.iter().filter(|l| args.get(4).is_none_or(|n| l.name == n)) {
                 let start = std::time::Instant::now();
                 let f = explore(&Protocol::broken(limits, bug.mutation), Bounds { progress: false, states, depth: 200 });
                 match f.violation {
@@ -24,7 +24,7 @@ fn main() {
         }
         return;
     }
-    let limits = SMALL.iter().find(|l| l.name == args[1]).unwrap();
+    let limits = SMALL.iter().chain(LARGE).find(|l| l.name == args[1]).unwrap();
     let start = std::time::Instant::now();
     let findings = explore(&Protocol::sound(limits), Bounds { progress: true, states, depth: 200 });
     println!("{} states, {} transitions, depth {}, exhausted {}, events {:b} {:?}", findings.states, findings.transitions, findings.depth, findings.exhausted, findings.events, start.elapsed());

@@ -104,11 +104,9 @@ seeded_bugs! {
     StagedTwice: "S2" in "take-over",
     /// A report that is in a commit is refused instead of left unanswered.
     UnderWayRefused: "P8" in "take-over",
-    /// What fits of a report is counted, and the whole answered `Accepted`.
-    PartsAccepted: "S2" in "take-over",
     /// A report counts for its batches, whichever lease they are under.
     TokenNotCompared: "P6" in "take-over",
-    /// A report counts for the attempt that is due, whichever it was granted for.
+    /// A report counts for the attempt that is due, whichever lease and attempt it is of.
     AttemptNotCompared: "S2" in "take-over",
     /// Tokens are compared without their term.
     TermNotCompared: "P6" in "take-over",
@@ -142,4 +140,11 @@ seeded_bugs! {
     CeilingLoweredEarly: "M" in "take-over",
     /// `maxConcurrency` goes up without `M`.
     CeilingRaisedLater: "M" in "take-over",
+}
+
+impl Mutation {
+    /// True if it harms progress alone: no property of safety notices it.
+    pub fn stops_progress(self) -> bool {
+        matches!(self, Mutation::MissingKept | Mutation::AnswerAfterLapseTaken | Mutation::AnyAttemptAdopted)
+    }
 }

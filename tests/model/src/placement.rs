@@ -37,6 +37,7 @@ impl World<'_> {
             return;
         }
         self.check_grant(leader, span);
+        let before = self.slots_anywhere();
         let lead = self.lead(leader);
         lead.grants += 1;
         let token = Token { term: leader as u8 + 1, epoch: lead.grants };
@@ -51,6 +52,7 @@ impl World<'_> {
         lead.members[process].held += slots;
         let hello = lead.members[process].hello;
         self.send_down(leader, process, hello, Message::Grant { token, attempts, slots });
+        self.check_slots(leader, before);
         if second {
             self.saw(Event::SecondAttempt);
         }
@@ -96,11 +98,13 @@ impl World<'_> {
             return;
         }
         self.check_grant(leader, 0);
+        let before = self.slots_anywhere();
         self.saw(Event::SlotsGiven);
         let member = &mut self.lead(leader).members[process];
         member.held += 1;
         let hello = member.hello;
         self.send_down(leader, process, hello, Message::Slots);
+        self.check_slots(leader, before);
     }
 
     /// Asks a holder for what it has not begun of a lease, from a batch on.

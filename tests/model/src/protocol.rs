@@ -22,12 +22,13 @@ pub struct Protocol {
 impl Protocol {
     /// The protocol as it is to be.
     pub fn sound(limits: &'static Limits) -> Self {
-        Self { limits, broken: None, heal_one_of: 64 }
+        Self { limits, broken: None, heal_one_of: 512 }
     }
 
     /// The protocol with a seeded bug.
     pub fn broken(limits: &'static Limits, mutation: Mutation) -> Self {
-        Self { limits, broken: Some(mutation), heal_one_of: 64 }
+        let heal_one_of = if mutation.stops_progress() { 16 } else { 0 };
+        Self { limits, broken: Some(mutation), heal_one_of }
     }
 
     pub(crate) fn possible(&self, state: &State, free: bool, actions: &mut Vec<Action>) {
@@ -78,7 +79,8 @@ impl Model for Protocol {
     /// Two processes that are no restarts of each other differ in name only.
     fn fingerprint(&self, state: &State) -> u128 {
         let own = fingerprint(state);
-        if self.limits.restart || self.limits.processes < 2 {
+        let hellos = self.limits.hellos;
+        if self.limits.restart || self.limits.processes < 2 || hellos[0] != hellos[1] {
             return own;
         }
         own.min(fingerprint(&state.swapped()))

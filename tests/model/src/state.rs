@@ -50,9 +50,11 @@ impl std::fmt::Debug for Mark {
 
 /// How a handler call ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// The batch is decided.
     #[default]
     Succeeded,
+    /// The batch is decided, and counts against the tolerance.
     Failed,
     /// The attempt counts; the batch is to be sent again.
     Undecided,

@@ -164,6 +164,24 @@ impl World<'_> {
         self.state.processes.iter().map(|process| process.running()).sum()
     }
 
+    /// Slots are on their way, unless nobody would read the message: they must not be too many.
+    pub(crate) fn check_slots(&mut self, leader: usize, before: u8) {
+        let (after, allowed) = (self.slots_anywhere(), self.state.store.max_concurrency);
+        if after > before && after > allowed {
+            self.violate(|| format!("leader {leader} makes it {after} slots at workers, {allowed} are allowed"));
+        }
+    }
+
+    /// Slots that processes hold, or will when what is under way arrives.
+    pub(crate) fn slots_anywhere(&self) -> u8 {
+        let under_way = self.state.packets.iter().map(|packet| match packet.message {
+            Message::Grant { slots, .. } => slots,
+            Message::Slots => 1,
+            _ => 0,
+        });
+        under_way.sum::<u8>() + self.state.processes.iter().map(|process| process.held).sum::<u8>()
+    }
+
     /// A handler call begins: no other one may be at the same batch.
     pub(crate) fn check_begin(&mut self, batch: usize) {
         let at_it = |held: &Held| matches!(held, Held::Running(_));
