@@ -127,7 +127,12 @@ pub fn explore<M: Model>(model: &M, bounds: Bounds) -> Findings {
         }
         search.findings.depth += 1;
         if bounds.progress {
-            eprintln!("depth {}: {} new, {} in all", search.findings.depth, layer.len(), search.findings.states);
+            eprintln!(
+                "depth {}: {} new, {} in all",
+                search.findings.depth,
+                layer.len(),
+                search.findings.states
+            );
         }
     }
     search.findings

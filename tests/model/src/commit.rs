@@ -8,8 +8,8 @@ use crate::limits::Limits;
 use crate::message::Message;
 use crate::mutation::Mutation;
 use crate::state::{
-    Commit, Landed, LateWrite, Lead, Leader, Member, Outcome, PROCESSES, Place, Report, Roster, StagedReport,
-    Staged, Store, Window,
+    Commit, Landed, LateWrite, Lead, Leader, Member, Outcome, PROCESSES, Place, Report, Roster, Staged,
+    StagedReport, Store, Window,
 };
 use crate::world::{Event, World, members};
 
@@ -170,7 +170,9 @@ impl World<'_> {
             record.failed = record.decided && entry.outcome == Outcome::Failed;
             if record.attempts != entry.attempt {
                 let counted = record.attempts;
-                self.violate(|| format!("attempt {} of b{batch} is counted as attempt {counted}", entry.attempt));
+                self.violate(|| {
+                    format!("attempt {} of b{batch} is counted as attempt {counted}", entry.attempt)
+                });
             }
         }
     }

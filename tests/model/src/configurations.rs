@@ -48,11 +48,18 @@ pub const SMALL: &[Limits] = &[
     },
     Limits {
         name: "take-over",
-        about: "the adoption window, with a batch that is composed in it; a lease of two batches is adopted",
-        batches: 3,
+        about: "the adoption window, with a batch that is composed in it",
+        span: 1,
         late_batch: true,
         hellos: [2, 1, 1],
         lapses: true,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "spans",
+        about: "a lease of two batches is adopted, reported in parts, and revoked, around a take-over",
+        hellos: [2, 1, 1],
+        revokes: true,
         ..TWO_LEADERS
     },
     Limits {
@@ -127,8 +134,32 @@ pub const SMALL: &[Limits] = &[
     },
 ];
 
+/// States and depth of each small configuration, by its name.
+pub const EXPECTED: &[(&str, usize, usize)] = &[("slots", 0, 0)];
+
 /// What a soak explores: some are exhausted within an hour, none is within a test's time.
 pub const LARGE: &[Limits] = &[
+    Limits {
+        name: "large limit",
+        about: "maxConcurrency comes down, and a worker that held slots is adopted",
+        span: 1,
+        batches: 3,
+        late_batch: true,
+        max_concurrency: 2,
+        update_to: Some(1),
+        hellos: [2, 1, 1],
+        grants: 2,
+        ..TWO_LEADERS
+    },
+    Limits {
+        name: "large spans",
+        about: "take-over with a lease of two batches and one that is composed in the window",
+        batches: 3,
+        late_batch: true,
+        hellos: [2, 1, 1],
+        lapses: true,
+        ..TWO_LEADERS
+    },
     Limits {
         name: "large take-over",
         about: "both workers may meet either leader twice, leases of both batches",

@@ -50,9 +50,8 @@ impl Protocol {
         let processes = &state.processes[..usize::from(self.limits.processes)];
         let nobody = processes.iter().all(|process| process.life == Life::Gone);
         let newest = self.newest(state).unwrap_or(0);
-        let decided = |batch: usize| {
-            state.store.records[batch].decided || self.limits.is_to_come(batch, newest)
-        };
+        let decided =
+            |batch: usize| state.store.records[batch].decided || self.limits.is_to_come(batch, newest);
         nobody || state.store.stopping || batches.into_iter().all(decided)
     }
 
@@ -68,9 +67,12 @@ impl Protocol {
             Action::StepDown { leader } => !lead(leader),
             Action::Connect { process, leader } => {
                 let process = &state.processes[process];
-                let elsewhere = usize::from(process.leader) != leader || process.connection != Connection::Live;
-                let waits = process.connection == Connection::Greeting && usize::from(process.leader) == leader;
-                lead(leader) && elsewhere && (!waits || nothing_under_way(state)) || (lead(leader) && (process.mute || process.deaf))
+                let elsewhere =
+                    usize::from(process.leader) != leader || process.connection != Connection::Live;
+                let waits =
+                    process.connection == Connection::Greeting && usize::from(process.leader) == leader;
+                lead(leader) && elsewhere && (!waits || nothing_under_way(state))
+                    || (lead(leader) && (process.mute || process.deaf))
             }
             Action::Lapse { process } => {
                 let process = &state.processes[process];
@@ -116,7 +118,9 @@ fn nothing_under_way(state: &State) -> bool {
 fn urgency(action: Action) -> u8 {
     match action {
         Action::Deliver { .. } | Action::StoreTakes { .. } | Action::StoreAnswers { .. } => 0,
-        Action::StepDown { .. } | Action::Elect { .. } | Action::WaitIsOver { .. } | Action::Start { .. } => 1,
+        Action::StepDown { .. } | Action::Elect { .. } | Action::WaitIsOver { .. } | Action::Start { .. } => {
+            1
+        }
         Action::Connect { .. } => 2,
         Action::Finish { .. } | Action::Begin { .. } | Action::Report { .. } | Action::Shrink { .. } => 3,
         Action::ReportAgain { .. } => 4,

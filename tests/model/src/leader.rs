@@ -4,8 +4,8 @@ use crate::bounded::Bounded;
 use crate::message::{Claim, Kept, Message, Packet};
 use crate::mutation::Mutation;
 use crate::state::{
-    Bits, Commit, Connection, LEASES, Lead, Mark, Member, PROCESSES, Place, Record, Report, Roster, StagedReport, Token,
-    Window,
+    Bits, Commit, Connection, LEASES, Lead, Mark, Member, PROCESSES, Place, Record, Report, Roster,
+    StagedReport, Token, Window,
 };
 use crate::world::{Event, World, members};
 
@@ -75,7 +75,14 @@ impl World<'_> {
         member.known && current && !lead.is_leaving(usize::from(packet.process))
     }
 
-    fn on_hello(&mut self, leader: usize, process: usize, hello: u8, held: u8, claims: &Bounded<Claim, LEASES>) {
+    fn on_hello(
+        &mut self,
+        leader: usize,
+        process: usize,
+        hello: u8,
+        held: u8,
+        claims: &Bounded<Claim, LEASES>,
+    ) {
         self.release_dead(leader, process);
         let greeting = self.greet(leader, process, hello);
         let mut kept = Bounded::default();
@@ -146,7 +153,12 @@ impl World<'_> {
     }
 
     /// Same leader, same process: what both sides hold stays, the rest is pending.
-    fn reconcile(&mut self, leader: usize, process: usize, claims: &Bounded<Claim, LEASES>) -> Bounded<Kept, LEASES> {
+    fn reconcile(
+        &mut self,
+        leader: usize,
+        process: usize,
+        claims: &Bounded<Claim, LEASES>,
+    ) -> Bounded<Kept, LEASES> {
         let leased: Vec<_> = self.lead(leader).leased_by(process).collect();
         let mut kept = Bounded::default();
         for (batch, token) in leased {
@@ -162,7 +174,12 @@ impl World<'_> {
     }
 
     /// First Hello to a new leader: orphans that were granted for the durable attempt live on.
-    fn adopt(&mut self, leader: usize, process: usize, claims: &Bounded<Claim, LEASES>) -> Bounded<Kept, LEASES> {
+    fn adopt(
+        &mut self,
+        leader: usize,
+        process: usize,
+        claims: &Bounded<Claim, LEASES>,
+    ) -> Bounded<Kept, LEASES> {
         let any_attempt = self.breaks(Mutation::AnyAttemptAdopted);
         let mut kept = Bounded::default();
         for claim in claims.iter() {
@@ -171,8 +188,12 @@ impl World<'_> {
                 let attempt = claim.attempts[batch];
                 let durable = attempt == lead.records[batch].attempts + 1;
                 if lead.places[batch] == Place::Orphan && (durable || any_attempt) {
-                    lead.places[batch] =
-                        Place::Leased { token: claim.token, holder: process as u8, attempt, committing: false };
+                    lead.places[batch] = Place::Leased {
+                        token: claim.token,
+                        holder: process as u8,
+                        attempt,
+                        committing: false,
+                    };
                     keep(&mut kept, claim.token, batch);
                     self.saw(Event::Adopted);
                 }
@@ -306,7 +327,8 @@ impl World<'_> {
         let lead = self.lead(leader);
         lead.members[process].waited_for = false;
         if lead.window != Window::Shut && !lead.waits_for_somebody() {
-            let event = if lead.window == Window::Open { Event::WindowEndedEarly } else { Event::WindowTimedOut };
+            let event =
+                if lead.window == Window::Open { Event::WindowEndedEarly } else { Event::WindowTimedOut };
             self.nobody_is_unknown(leader);
             self.saw(event);
         }

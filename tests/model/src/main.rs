@@ -1,32 +1,43 @@
-//! Runs the model's configurations.
-use warifu_protocol_model::checker::{Bounds, explore};
-use warifu_protocol_model::{Protocol, LARGE, SEEDED_BUGS, SMALL};
+//! Explores the model's configurations: `warifu-protocol-model [--large] [NAME] [--states N]`.
+//!
+//! Without a name all small ones, or with `--large` all large ones; a search gives up at so many states, each of
+//! which takes some 35 bytes besides the 0.8 KiB of each state of the current depth and the next.
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let states: usize = args.get(2).and_then(|t| t.parse().ok()).unwrap_or(40_000_000);
-    if args[1] == "--hunt" {
-        for bug in SEEDED_BUGS.iter().filter(|b| args.get(3).is_none_or(|n| format!("{:?}", b.mutation) == *n)) {
-            print!("{:?}:", bug.mutation);
-            for limits in SMALL.iter().filter(|l| args.get(4).is_none_or(|n| l.name == n)) {
-                let start = std::time::Instant::now();
-                let f = explore(&Protocol::broken(limits, bug.mutation), Bounds { progress: false, states, depth: 200 });
-                match f.violation {
-                    Some(t) => {
-                        println!(" FOUND in {} {} states depth {} {:?}: {}", limits.name, f.states, f.depth, start.elapsed(), &t.violation[..t.violation.len().min(90)]);
-                        if args.len() > 3 { println!("{t}"); }
-                        break;
-                    }
-                    None => print!(" [{} {}]", limits.name, f.states),
-                }
-            }
-            println!();
-        }
-        return;
+use std::time::Instant;
+
+use warifu_protocol_model::checker::{Bounds, explore};
+use warifu_protocol_model::{LARGE, Limits, Protocol, SMALL};
+
+/// About 6 GB at the widest depth.
+const STATES: usize = 40_000_000;
+
+fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let large = arguments.iter().any(|argument| argument == "--large");
+    let states_at = arguments.iter().position(|argument| argument == "--states");
+    let states = states_at.and_then(|at| arguments.get(at + 1)).and_then(|text| text.parse().ok());
+    let bounds = Bounds { progress: true, states: states.unwrap_or(STATES), depth: usize::MAX };
+    let named = |limits: &&Limits| arguments.iter().any(|argument| argument == limits.name);
+    let mut chosen: Vec<&'static Limits> = SMALL.iter().chain(LARGE).filter(named).collect();
+    if chosen.is_empty() {
+        chosen = if large { LARGE.iter().collect() } else { SMALL.iter().collect() };
     }
-    let limits = SMALL.iter().chain(LARGE).find(|l| l.name == args[1]).unwrap();
-    let start = std::time::Instant::now();
-    let findings = explore(&Protocol::sound(limits), Bounds { progress: true, states, depth: 200 });
-    println!("{} states, {} transitions, depth {}, exhausted {}, events {:b} {:?}", findings.states, findings.transitions, findings.depth, findings.exhausted, findings.events, start.elapsed());
-    if let Some(trace) = findings.violation { println!("{trace}"); }
+    for limits in chosen {
+        let begin = Instant::now();
+        let findings = explore(&Protocol::sound(limits), bounds);
+        if let Some(trace) = findings.violation {
+            eprintln!("{}:\n{trace}", limits.name);
+            return std::process::ExitCode::FAILURE;
+        }
+        println!(
+            "{}: {} states, {} steps, depth {}, {}, {:.1} s",
+            limits.name,
+            findings.states,
+            findings.transitions,
+            findings.depth,
+            if findings.exhausted { "exhausted" } else { "not exhausted" },
+            begin.elapsed().as_secs_f64(),
+        );
+    }
+    std::process::ExitCode::SUCCESS
 }

@@ -10,13 +10,12 @@ use crate::world::{Event, World};
 impl World<'_> {
     /// Grants and Slots may be given at all.
     fn may_grant(&mut self, leader: usize) -> bool {
-        let in_wait = self.breaks(Mutation::GrantsBeforeStepDownWait);
         let while_stopping = self.breaks(Mutation::GrantsWhileStopping);
         let after_stop = self.breaks(Mutation::GrantsAfterStop);
         let lead = self.lead(leader);
         let stopping = (lead.stopping || lead.staged.stop) && !after_stop;
         let suspended = lead.is_suspended() && !while_stopping;
-        let waits = lead.window != Window::Shut && !lead.waited && !in_wait;
+        let waits = lead.window != Window::Shut && !lead.waited;
         !(stopping || suspended || waits)
     }
 
@@ -30,7 +29,8 @@ impl World<'_> {
 
     /// Leases the first pending batches to a process, with some slots.
     pub(crate) fn grant(&mut self, leader: usize, process: usize, length: u8, slots: u8) {
-        let allowed = self.may_grant(leader) && self.may_take(leader, process) && self.fits(leader, process, slots);
+        let allowed =
+            self.may_grant(leader) && self.may_take(leader, process) && self.fits(leader, process, slots);
         let span = self.span(leader, length);
         self.require(allowed && span != 0 && slots <= length);
         if self.blocked {
@@ -92,7 +92,8 @@ impl World<'_> {
     /// A holder gets a slot more, because there is room.
     pub(crate) fn give_slots(&mut self, leader: usize, process: usize) {
         let has_work = self.lead(leader).leased_by(process).next().is_some();
-        let allowed = self.may_grant(leader) && self.may_take(leader, process) && self.fits(leader, process, 1);
+        let allowed =
+            self.may_grant(leader) && self.may_take(leader, process) && self.fits(leader, process, 1);
         self.require(allowed && has_work);
         if self.blocked {
             return;

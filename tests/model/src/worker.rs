@@ -3,7 +3,9 @@
 use crate::bounded::Bounded;
 use crate::message::{Claim, Kept, Message, Packet};
 use crate::mutation::Mutation;
-use crate::state::{Bits, Connection, Entry, Held, LEASES, Lease, Life, Mark, Outcome, Process, Report, Token};
+use crate::state::{
+    Bits, Connection, Entry, Held, LEASES, Lease, Life, Mark, Outcome, Process, Report, Token,
+};
 use crate::world::World;
 
 impl Process {
@@ -76,7 +78,8 @@ impl World<'_> {
     /// Opens a new stream: from the sending of Hello on, nothing is taken from older ones.
     pub(crate) fn connect(&mut self, process: usize, leader: usize) {
         self.drop_downward(process);
-        let learns_late = self.breaks(Mutation::TermLearntFromWelcome) || self.breaks(Mutation::OldLeadersHeeded);
+        let learns_late =
+            self.breaks(Mutation::TermLearntFromWelcome) || self.breaks(Mutation::OldLeadersHeeded);
         let sender = self.process(process);
         sender.hello += 1;
         sender.leader = leader as u8;
@@ -134,7 +137,8 @@ impl World<'_> {
             receiver.held = 0;
         }
         for lease in receiver.leases.iter_mut() {
-            let lives: Bits = kept.iter().filter(|kept| kept.token == lease.token).map(|kept| kept.batches).sum();
+            let lives: Bits =
+                kept.iter().filter(|kept| kept.token == lease.token).map(|kept| kept.batches).sum();
             for (batch, held) in lease.batches.iter_mut().enumerate() {
                 let in_a_report = matches!(held, Held::Reported(..));
                 if !in_a_report && lives & 1 << batch == 0 {

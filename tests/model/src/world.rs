@@ -168,7 +168,9 @@ impl World<'_> {
     pub(crate) fn check_slots(&mut self, leader: usize, before: u8) {
         let (after, allowed) = (self.slots_anywhere(), self.state.store.max_concurrency);
         if after > before && after > allowed {
-            self.violate(|| format!("leader {leader} makes it {after} slots at workers, {allowed} are allowed"));
+            self.violate(|| {
+                format!("leader {leader} makes it {after} slots at workers, {allowed} are allowed")
+            });
         }
     }
 
