@@ -18,26 +18,42 @@ pub(crate) struct Kept {
 }
 
 /// What is said.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Message {
-    Hello { held: u8, claims: Bounded<Claim, LEASES> },
+    Hello {
+        held: u8,
+        claims: Bounded<Claim, LEASES>,
+    },
     Report(Report),
-    Returned { token: Token, batches: Bits },
-    Shrink { slots: u8 },
+    Returned {
+        token: Token,
+        batches: Bits,
+    },
+    Shrink {
+        slots: u8,
+    },
     Goodbye,
-    Welcome { kept: Bounded<Kept, LEASES>, slots_kept: bool },
-    Grant { token: Token, attempts: [u8; BATCHES], slots: u8 },
+    Welcome {
+        kept: Bounded<Kept, LEASES>,
+        slots_kept: bool,
+    },
+    Grant {
+        token: Token,
+        attempts: [u8; BATCHES],
+        slots: u8,
+    },
+    #[default]
     Slots,
-    Revoke { token: Token, from: u8 },
+    Revoke {
+        token: Token,
+        from: u8,
+    },
     Accepted(Mark),
     Superseded(Mark),
-    Refused { mark: Mark, batches: Bits },
-}
-
-impl Default for Message {
-    fn default() -> Self {
-        Message::Slots
-    }
+    Refused {
+        mark: Mark,
+        batches: Bits,
+    },
 }
 
 impl std::fmt::Debug for Message {

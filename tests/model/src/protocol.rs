@@ -87,7 +87,7 @@ impl Model for Protocol {
     }
 
     fn examine(&self, state: &State, fingerprint: u128) -> Result<(), String> {
-        let chosen = self.heal_one_of > 0 && (fingerprint >> 64) as u32 % self.heal_one_of == 0;
+        let chosen = self.heal_one_of > 0 && ((fingerprint >> 64) as u32).is_multiple_of(self.heal_one_of);
         if chosen { self.heal(state) } else { Ok(()) }
     }
 
