@@ -139,7 +139,8 @@ impl Connection {
         F: Future<Output = Result<T, Error>>,
     {
         let current = self.current.load(Ordering::Relaxed);
-        let called = within(async { call(self.client(current).await?).await }).await;
+        // A client takes kilobytes, and everything that awaits a call would.
+        let called = within(Box::pin(async { call(self.client(current).await?).await })).await;
         if called.as_ref().is_err_and(Failure::may_pass) {
             let next = (current + 1) % self.members.len();
             // Unless another call has moved on already.

@@ -1,6 +1,6 @@
 //! What a run over 1 TiB takes in etcd, and how long a new leader reads it.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use warifu_model::{MapRunId, MapRunState, Now, ShardNumber, Timestamp, Tolerance, WallTime};
 use warifu_scheduler::record::{Record, StatusRecord};
