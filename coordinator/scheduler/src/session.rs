@@ -165,7 +165,6 @@ impl Scheduler {
         self.take_held(hello, |map_run, slots| {
             map_run.unknown_slots = map_run.unknown_slots.saturating_sub(slots);
         });
-        self.not_waited_for(now, hello.incarnation);
         kept
     }
 
@@ -279,12 +278,19 @@ impl Scheduler {
             return None; // its session is over; whatever it says, it must come again
         }
         self.workers.get_mut(&incarnation)?.heard(now);
+        // It has had its Welcome: nothing else is said before that, and from then on it heeds no older leader.
+        self.not_waited_for(now, incarnation);
         self.set_expiry(now, incarnation);
         Some(incarnation)
     }
 
+    /// A worker that said Hello may have missed the Welcome and gone back to the last leader, who prolongs its session for as
+    /// long as he decides.
     fn set_expiry(&mut self, now: Now, incarnation: Incarnation) {
-        self.timers.set(Timer::WorkerExpiry(incarnation), now.at + self.config.session_ttl);
+        let at = now.at + self.config.session_ttl;
+        let window = self.window.as_ref().filter(|window| window.waiting.contains_key(&incarnation));
+        let at = window.map_or(at, |window| at.max(window.ends_at));
+        self.timers.set(Timer::WorkerExpiry(incarnation), at);
     }
 
     pub(crate) fn on_heartbeat(&mut self, stream: StreamId, nonce: u64, effects: &mut Effects) {

@@ -59,13 +59,7 @@ impl Shard {
         if workers_may_hold_it {
             shard.orphan = undecided;
         } else {
-            let sent: Vec<u32> =
-                shard.record.open.keys().copied().filter(|batch| undecided.contains(*batch)).collect();
-            shard.pending = undecided;
-            for batch in sent {
-                shard.pending.remove(batch);
-                shard.requeue(batch, now);
-            }
+            shard.requeue_all(undecided, now);
         }
         shard
     }
@@ -73,6 +67,17 @@ impl Shard {
     /// True once every batch is decided.
     pub(crate) fn is_decided(&self) -> bool {
         self.pending.is_empty() && self.orphan.is_empty() && self.waiting.is_empty() && self.leased.is_empty()
+    }
+
+    /// Makes undecided batches available again. Those that were never sent are ranges, and many.
+    pub(crate) fn requeue_all(&mut self, mut batches: RangeSet, now: Timestamp) {
+        let sent: Vec<u32> =
+            self.record.open.keys().copied().filter(|batch| batches.contains(*batch)).collect();
+        for batch in sent {
+            batches.remove(batch);
+            self.waiting.insert(batch, now);
+        }
+        self.pending.union_with(&batches);
     }
 
     /// Makes an undecided batch available again: at once if it was never reported or waits no longer.

@@ -18,7 +18,9 @@ use crate::{BrokenRule, Config, Effects};
 pub(crate) struct Window {
     /// Before this the last leader may still decide.
     pub(crate) grants_from: Timestamp,
-    /// Processes of the roster that were not heard.
+    /// From here on the last leader's sessions are over.
+    pub(crate) ends_at: Timestamp,
+    /// Processes of the roster that may still heed the last leader: they were not heard, or said nothing since their Hello.
     pub(crate) waiting: BTreeMap<Incarnation, WorkerId>,
     /// Those not heard are being removed from the roster.
     pub(crate) closing: bool,
@@ -101,7 +103,7 @@ impl Scheduler {
         let stops_deciding = if handed_over { std::time::Duration::ZERO } else { self.with_drift(step_down) };
         let grants_from = now.at + stops_deciding;
         let ends_at = grants_from + self.config.session_ttl;
-        self.window = Some(Window { grants_from, waiting: self.roster.clone(), closing: false });
+        self.window = Some(Window { grants_from, ends_at, waiting: self.roster.clone(), closing: false });
         self.timers.set(Timer::WindowGrants, grants_from);
         self.timers.set(Timer::WindowEnd, ends_at);
         if self.roster.is_empty() {
@@ -114,7 +116,7 @@ impl Scheduler {
         duration * (100 + self.config.drift_percent) / 100
     }
 
-    /// A process of the roster was heard, or left it.
+    /// A process of the roster is known to heed this leader, or left the roster.
     pub(crate) fn not_waited_for(&mut self, now: Now, incarnation: Incarnation) {
         let Some(window) = &mut self.window else { return };
         window.waiting.remove(&incarnation);
@@ -127,6 +129,8 @@ impl Scheduler {
     pub(crate) fn close_window(&mut self, now: Now) {
         let Some(window) = &mut self.window else { return };
         window.closing = true;
+        // Whoever said Hello heeds nobody else by now: the last leader has stopped, and what he answered has run out.
+        window.waiting.retain(|incarnation, _| !self.workers.contains_key(incarnation));
         let silent = window.waiting.clone();
         if silent.is_empty() {
             return self.nobody_is_unknown(now);
@@ -145,9 +149,8 @@ impl Scheduler {
             map_run.unknown_slots = 0;
             for number in map_run.shards.keys().copied().collect::<Vec<_>>() {
                 let Some(shard) = map_run.shards.get_mut(&number) else { continue };
-                for batch in std::mem::take(&mut shard.orphan).iter() {
-                    shard.requeue(batch, now.at);
-                }
+                let unclaimed = std::mem::take(&mut shard.orphan);
+                shard.requeue_all(unclaimed, now.at);
                 map_run.shard_changed(number);
             }
         }

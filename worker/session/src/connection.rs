@@ -95,7 +95,8 @@ impl SessionState {
         self.prolong(sent_at);
         self.connection = Connection::Live { connection };
         self.heartbeats.clear();
-        self.next_heartbeat_at = now + self.settings.heartbeat_interval;
+        // At once: it tells the leader that its Welcome has come.
+        self.next_heartbeat_at = now;
         self.keep_what_lives(&welcome, effects);
         self.report_again(effects);
         for (map_run, (redrive, fault)) in &self.faults {
