@@ -120,7 +120,12 @@ impl Possible<'_> {
         for process in 0..usize::from(self.limits.processes) {
             let member = lead.members[process];
             let open = member.known && !lead.is_leaving(process) && member.roster != Roster::Removing;
-            let may = self.has_lapsed(process, member.hello) || self.breaks(Mutation::ExpiryBeforeLapse);
+            // It may have gone back to the last leader, who prolongs its session for as long as he decides.
+            let waits = lead.window == Window::Open
+                && member.waited_for
+                && !self.breaks(Mutation::ExpiryWhileWaitedFor);
+            let lapsed = self.has_lapsed(process, member.hello) && !waits;
+            let may = lapsed || self.breaks(Mutation::ExpiryBeforeLapse);
             self.add(open && may && (self.limits.lapses || self.free), Action::Expire { leader, process });
             let ends = open && self.breaks(Mutation::StreamEndIsDeath);
             self.add(ends, Action::StreamEnds { leader, process });

@@ -50,6 +50,9 @@ impl World<'_> {
     /// A message arrives at a leader.
     pub(crate) fn leader_receives(&mut self, packet: Packet) {
         let (leader, process) = (usize::from(packet.leader), usize::from(packet.process));
+        if !matches!(packet.message, Message::Hello { .. }) && self.is_current(&packet) {
+            self.has_its_welcome(leader, process);
+        }
         match packet.message {
             Message::Hello { held, claims } => self.on_hello(leader, process, packet.hello, held, &claims),
             Message::Report(report) => self.on_report(leader, process, packet.hello, report),
@@ -64,6 +67,13 @@ impl World<'_> {
             _ => {}
         }
         self.send_commit(leader);
+    }
+
+    /// What was said after Hello tells that Welcome has come: from then on the process heeds no older leader.
+    fn has_its_welcome(&mut self, leader: usize, process: usize) {
+        if self.lead(leader).members[process].waited_for {
+            self.not_waited_for(leader, process);
+        }
     }
 
     /// Messages that count in the current session only.
@@ -99,7 +109,9 @@ impl World<'_> {
                     Member { known: true, hello, roster: Roster::Present, held, waited_for: true };
                 kept = self.adopt(leader, process, claims);
                 self.lead(leader).unknown = self.lead(leader).unknown.saturating_sub(held);
-                self.not_waited_for(leader, process);
+                if self.breaks(Mutation::HelloIsEnough) {
+                    self.not_waited_for(leader, process);
+                }
             }
             Greeting::New => {
                 let lead = self.lead(leader);
@@ -322,7 +334,7 @@ impl World<'_> {
         self.require(room);
     }
 
-    /// A process of the roster was heard, or left it.
+    /// A process of the roster is known to heed this leader, or left the roster.
     pub(crate) fn not_waited_for(&mut self, leader: usize, process: usize) {
         let lead = self.lead(leader);
         lead.members[process].waited_for = false;
@@ -349,6 +361,8 @@ impl World<'_> {
         let lead = self.lead(leader);
         lead.window = Window::Closing;
         for process in 0..PROCESSES {
+            // Whoever said Hello heeds nobody else by now.
+            lead.members[process].waited_for &= !lead.members[process].known;
             if lead.members[process].waited_for {
                 lead.staged.removes |= 1 << process;
                 lead.members[process].waited_for = !at_once;

@@ -33,6 +33,8 @@ pub(crate) enum Message {
         slots: u8,
     },
     Goodbye,
+    /// A heartbeat: it tells that Welcome has come.
+    Alive,
     Welcome {
         kept: Bounded<Kept, LEASES>,
         slots_kept: bool,
@@ -67,6 +69,7 @@ impl std::fmt::Debug for Message {
             Message::Returned { token, batches } => write!(f, "Returned {token:?} batches {batches:#b}"),
             Message::Shrink { slots } => write!(f, "Shrink {slots}"),
             Message::Goodbye => write!(f, "Goodbye"),
+            Message::Alive => write!(f, "Alive"),
             Message::Welcome { kept, slots_kept } => {
                 write!(f, "Welcome, slots {}", if *slots_kept { "kept" } else { "gone" })?;
                 kept.iter().try_for_each(|kept| write!(f, ", {:?} {:#b}", kept.token, kept.batches))
@@ -91,7 +94,8 @@ impl Message {
             | Message::Report(_)
             | Message::Returned { .. }
             | Message::Shrink { .. }
-            | Message::Goodbye => true,
+            | Message::Goodbye
+            | Message::Alive => true,
             Message::Welcome { .. }
             | Message::Grant { .. }
             | Message::Slots

@@ -72,8 +72,10 @@ seeded_bugs! {
     OldStreamsHeeded: "S5, P4" in "reordering",
     /// A worker goes back to a leader of an older term.
     OldLeadersHeeded: "P14" in "way back",
-    /// A worker learns a leader's term from Welcome only, not before it says Hello.
-    TermLearntFromWelcome: "P14" in "way back",
+    /// A new leader does not wait any more for a worker that has said Hello, although the Welcome may be lost.
+    HelloIsEnough: "P14, P15" in "way back",
+    /// And takes it for gone by when it said Hello, although it may have gone back to the old leader.
+    ExpiryWhileWaitedFor: "P14, P15" in "way back",
     /// A revoked batch is returned although its handler runs on.
     RunningReturned: "S4, P16" in "slots",
     /// A leader's expiry may come before the worker's own lapse.

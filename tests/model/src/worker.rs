@@ -78,16 +78,11 @@ impl World<'_> {
     /// Opens a new stream: from the sending of Hello on, nothing is taken from older ones.
     pub(crate) fn connect(&mut self, process: usize, leader: usize) {
         self.drop_downward(process);
-        let learns_late =
-            self.breaks(Mutation::TermLearntFromWelcome) || self.breaks(Mutation::OldLeadersHeeded);
         let sender = self.process(process);
         sender.hello += 1;
         sender.leader = leader as u8;
         sender.connection = Connection::Greeting;
         (sender.mute, sender.deaf) = (false, false);
-        if !learns_late {
-            sender.highest_term = sender.highest_term.max(leader as u8 + 1);
-        }
         let hello = Message::Hello { held: sender.held, claims: sender.claims() };
         self.send_up(process, hello);
     }
@@ -147,6 +142,15 @@ impl World<'_> {
             }
         }
         receiver.close_leases();
+        self.say_alive(process);
+    }
+
+    /// A heartbeat that nobody waits for changes nothing, and is left out.
+    fn say_alive(&mut self, process: usize) {
+        let leader = usize::from(self.state.processes[process].leader);
+        if self.state.lead(leader).is_some_and(|lead| lead.members[process].waited_for) {
+            self.send_up(process, Message::Alive);
+        }
     }
 
     fn on_message(&mut self, process: usize, message: Message) {

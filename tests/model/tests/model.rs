@@ -10,7 +10,7 @@ use warifu_protocol_model::{
 };
 
 /// A small configuration that grows beyond this is not small any more.
-const STATES: usize = 20_000_000;
+const STATES: usize = 40_000_000;
 /// A seeded bug must be noticed within so many states.
 const STATES_TO_NOTICE: usize = 1_000_000;
 
