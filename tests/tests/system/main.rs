@@ -6,7 +6,8 @@
 //!
 //! Environment:
 //! - `WARIFU_BIN_DIR`: where the binaries are; absent: they are built once, beside the test's own.
-//! - `WARIFU_SOAK=1`: the long variants (`just soak`): more seeds and sizes, 1 GB and 10 GB of CSV.
+//! - `WARIFU_SOAK=1`: the long variants (`just soak`): an hour of faults, more seeds and sizes, 1 GB and 10 GB of CSV.
+//! - `WARIFU_FAULT_SEED=N`: other faults. `WARIFU_MEASURE=N`: recovery times, each so many times (`just measure`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
