@@ -12,9 +12,11 @@ check *steps:
 quickstart *args:
     cargo run -p warifu-cli -- quickstart {{args}}
 
-# An hour of faults, the long variants of the other whole-system tests, and many more seeds of both simulations
+# An hour of faults, the long variants of the other whole-system tests, large configurations of the model, and many more
+# seeds of both simulations
 soak first="1000000" count="20000" steps="5000": soak-faults
     cargo run --release -p warifu-simulation -- --seed {{first}} --count {{count}} --steps {{steps}}
+    cargo run --release -p warifu-protocol-model -- --large
     WARIFU_SOAK=1 cargo test --release -p warifu-turmoil
     WARIFU_SOAK=1 cargo test --release -p warifu-tests -- --skip faults
 
