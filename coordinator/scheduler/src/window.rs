@@ -177,3 +177,101 @@ impl crate::map_run::MapRun {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use warifu_model::protocol::{Hello, WorkerMessage};
+    use warifu_model::{Incarnation, LeaderTerm, WallTime, WorkerId};
+
+    use crate::record::{RosterRecord, Snapshot};
+    use crate::{CommitOutcome, Config, Effect, Effects, Event, Scheduler, StreamId};
+
+    use super::*;
+
+    const WORKER: Incarnation = Incarnation(7);
+
+    fn at(seconds: u64) -> Now {
+        Now { at: Timestamp(seconds * 1_000_000), wall: WallTime(0) }
+    }
+
+    /// What a store that writes everything at once answers.
+    fn written(mut effects: Effects) -> Vec<Event> {
+        let answer = |effect| match effect {
+            Effect::Commit(commit) => {
+                Some(Event::CommitFinished { commit: commit.id, outcome: CommitOutcome::Done })
+            }
+            _ => None,
+        };
+        effects.drain().filter_map(answer).collect()
+    }
+
+    fn step(scheduler: &mut Scheduler, seconds: u64, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let mut effects = Effects::new();
+            scheduler.step(at(seconds), event, &mut effects);
+            events.extend(written(effects));
+        }
+    }
+
+    fn says(scheduler: &mut Scheduler, seconds: u64, message: WorkerMessage) {
+        step(scheduler, seconds, Event::MessageReceived { stream: StreamId(1), message });
+    }
+
+    fn hello() -> WorkerMessage {
+        WorkerMessage::Hello(Hello {
+            worker: WorkerId::new("w").expect("a worker's id"),
+            incarnation: WORKER,
+            hello_number: 1,
+            dead_incarnation: None,
+            version: String::new(),
+            slots: 4,
+            handlers: Vec::new(),
+            cache_bytes: 0,
+            cut_versions: vec![warifu_dataset::CUT_VERSION],
+            draining: false,
+            held_slots: BTreeMap::new(),
+            leases: Vec::new(),
+        })
+    }
+
+    /// A leader that took over from one who may still decide, with one process on the roster.
+    fn new_leader() -> Scheduler {
+        let worker = WorkerId::new("w").expect("a worker's id");
+        let roster = vec![(worker, RosterRecord { incarnation: WORKER })];
+        let snapshot = Snapshot { roster, ..Snapshot::default() };
+        let config = Config { step_down_after: Some(Duration::from_secs(4)), ..Config::default() };
+        let mut effects = Effects::new();
+        let mut scheduler = Scheduler::new(config, LeaderTerm(2), snapshot, at(0), 1, &mut effects);
+        written(effects).into_iter().for_each(|event| step(&mut scheduler, 0, event));
+        scheduler
+    }
+
+    #[test]
+    fn a_hello_alone_does_not_end_the_window_and_what_follows_it_does() {
+        let mut scheduler = new_leader();
+        says(&mut scheduler, 1, hello());
+        assert!(scheduler.window.is_some(), "the Welcome may be lost");
+        says(&mut scheduler, 1, WorkerMessage::Heartbeat { nonce: 1 });
+        assert!(scheduler.window.is_none());
+    }
+
+    #[test]
+    fn a_worker_that_missed_its_welcome_is_not_taken_for_gone_before_the_window_ends() {
+        let mut scheduler = new_leader();
+        says(&mut scheduler, 1, hello());
+        // The last leader may decide for 4 s, and what it answered then holds for 20 s: 20 s after the Hello is too early.
+        for seconds in 2..=24 {
+            step(&mut scheduler, seconds, Event::DeadlineReached);
+            assert!(scheduler.roster.contains_key(&WORKER), "{seconds}");
+        }
+        for seconds in 25..=26 {
+            step(&mut scheduler, seconds, Event::DeadlineReached);
+        }
+        assert!(scheduler.window.is_none());
+        assert!(!scheduler.roster.contains_key(&WORKER));
+    }
+}
