@@ -101,10 +101,9 @@ fn refuse(error: ApiError) -> Response<Body> {
     tonic::Status::from(error).into_http()
 }
 
-fn may_be_passed_on(request: &Request<Body>) -> bool {
+fn is_for_the_leader(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     FORWARDED_SERVICES.iter().any(|service| path.starts_with(service))
-        && !request.headers().contains_key(FORWARDED)
 }
 
 impl<S> Layer<S> for Forward {
@@ -139,17 +138,21 @@ where
         // The one that is ready takes the call; its clone has to become ready first.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        if !may_be_passed_on(&request) {
+        if !is_for_the_leader(&request) {
             return Box::pin(inner.call(request));
         }
+        // One hop at most: who passed it on may have been wrong about this process, and must hear so.
+        let was_passed_on = request.headers().contains_key(FORWARDED);
         let forward = self.forward.clone();
         Box::pin(async move {
             match forward.leadership().await {
-                Leadership::Elsewhere(leader) => Ok(forward.pass_on(leader, request).await),
+                Leadership::Elsewhere(leader) if !was_passed_on => Ok(forward.pass_on(leader, request).await),
                 Leadership::Nobody { problem: Some(problem) } => {
                     Ok(refuse(ApiError::StoreUnavailable((*problem).into())))
                 }
-                Leadership::Here(_) | Leadership::Nobody { problem: None } => inner.call(request).await,
+                Leadership::Here(_) | Leadership::Elsewhere(_) | Leadership::Nobody { problem: None } => {
+                    inner.call(request).await
+                }
             }
         })
     }
