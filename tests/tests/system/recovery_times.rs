@@ -15,8 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Batches of the run that is disturbed; it does not end by itself.
 const BATCHES: u64 = 1_000_000;
 
-/// A fleet of twelve slots, and a run of eight calls at once, so that the fleet can lose a worker; the handler notes each call
-/// with the worker's process and the batch.
+/// A fleet, and a run whose handler notes each call with the worker's process and the batch.
 struct Story {
     fleet: Fleet,
     calls: PathBuf,
@@ -42,7 +41,7 @@ impl Story {
             "r",
             "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
              itemBatcher: {maxItemsPerBatch: 1}\nitemProcessor: {handler: watched}\n\
-             maxConcurrency: 8\nresultWriter: {bucket: output, prefix: r/}\n",
+             resultWriter: {bucket: output, prefix: r/}\n",
         );
         let story = Self { fleet, calls };
         story.wait_until_all_work();

@@ -41,7 +41,6 @@ pub(crate) enum Fault {
     S3SlowsDown,
     S3Truncates,
     S3Trickles,
-    ClocksStep,
 }
 
 /// What is broken, and where.
@@ -51,7 +50,7 @@ pub(crate) struct Breakage {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 24] = [
+    pub(crate) const ALL: [Fault; 23] = [
         Fault::WorkerKilled,
         Fault::WorkerStopped,
         Fault::WorkerStandsStill,
@@ -75,7 +74,6 @@ impl Fault {
         Fault::S3SlowsDown,
         Fault::S3Truncates,
         Fault::S3Trickles,
-        Fault::ClocksStep,
     ];
 
     /// As the table in the documents has it.
@@ -104,7 +102,6 @@ impl Fault {
             Fault::S3SlowsDown => "S3 answers 503 SlowDown",
             Fault::S3Truncates => "S3 cuts answers off after 1,000 bytes",
             Fault::S3Trickles => "S3 sends 2,000 bytes a second",
-            Fault::ClocksStep => "every process's wall clock steps by hours, back or forth",
         }
     }
 
@@ -117,7 +114,6 @@ impl Fault {
             | Fault::EtcdLeaderStandsStill
             | Fault::EtcdFull => Part::Etcd,
             Fault::S3Fails | Fault::S3SlowsDown | Fault::S3Truncates | Fault::S3Trickles => Part::S3,
-            Fault::ClocksStep => Part::Clocks,
             _ => Part::Coordinator,
         }
     }
@@ -188,10 +184,6 @@ impl Fault {
                 });
                 0
             }
-            Fault::ClocksStep => {
-                fleet.step_clocks(1);
-                0
-            }
             _ => {
                 let leader = fleet.leader()?;
                 self.inject_at_leader(fleet, leader);
@@ -234,7 +226,6 @@ enum Part {
     Coordinator,
     Etcd,
     S3,
-    Clocks,
 }
 
 impl Breakage {
@@ -274,7 +265,6 @@ impl Breakage {
             Fault::S3Fails | Fault::S3SlowsDown | Fault::S3Truncates | Fault::S3Trickles => {
                 fleet.s3_network.set(Network::Passes);
             }
-            Fault::ClocksStep => fleet.step_clocks(0),
         }
     }
 }

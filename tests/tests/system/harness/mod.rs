@@ -1,7 +1,6 @@
 //! What the stories share: processes that end with the test, files, an independent reading of CSV and of results.
 
 mod binaries;
-mod clock;
 mod csv_file;
 mod dev;
 mod fleet;
@@ -14,7 +13,6 @@ mod sink;
 mod wait;
 
 pub(crate) use binaries::{repository, shared_directory, soak};
-pub(crate) use clock::library as clock_library;
 pub(crate) use csv_file::{CsvFile, Table};
 pub(crate) use dev::{Dev, DevSettings};
 pub(crate) use fleet::{Fleet, FleetSettings};
