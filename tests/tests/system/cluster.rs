@@ -1,15 +1,16 @@
 //! Coordinator and workers as processes of their own: a run end to end, a worker killed on the way, and a clean end.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use warifu_test_etcd::free_ports;
 
-use crate::harness::{Dev, DevSettings, Process, command, eventually, read_results, scratch, text};
-use crate::kill_process::{count, execute};
+use crate::harness::{
+    Dev, DevSettings, Process, Sink, command, eventually, read_results, scratch, text, users_csv,
+};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A dead worker is noticed within its session's time; the rest of the run takes a moment.
@@ -32,13 +33,14 @@ impl Cluster {
     pub(crate) fn start_with(sections: &str) -> Self {
         let s3 = Dev::start(&DevSettings { workers: 0, ..DevSettings::default() });
         let directory = scratch();
-        let endpoint = format!("http://127.0.0.1:{}", free_port());
+        let [port, http_port] = free_ports(2)[..] else { unreachable!("two were asked for") };
+        let endpoint = format!("http://127.0.0.1:{port}");
         let config = format!(
             "[server]\nlisten = \"{}\"\nhttp_listen = \"127.0.0.1:{}\"\n\
              [store]\ntype = \"sqlite\"\npath = \"{}\"\n\
              {sections}{}",
             endpoint.trim_start_matches("http://"),
-            free_port(),
+            http_port,
             text(&directory.path().join("state.db")),
             s3_section(&s3)
         );
@@ -117,35 +119,15 @@ fn s3_section(s3: &Dev) -> String {
     )
 }
 
-/// A port that was free a moment ago: the processes take addresses from their configuration.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 const ROWS: u64 = 30_000;
 
 #[test]
 fn a_worker_that_is_killed_on_the_way_loses_and_repeats_nothing() {
     let cluster = Cluster::start();
-    let database = cluster.directory.path().join("users.db");
-    execute(
-        &database,
-        "PRAGMA journal_mode = WAL;
-         CREATE TABLE users (user_id TEXT PRIMARY KEY, post_count INTEGER NOT NULL);
-         CREATE TABLE effects (user_id TEXT NOT NULL);
-         CREATE TRIGGER inserted AFTER INSERT ON users BEGIN INSERT INTO effects VALUES (new.user_id); END;
-         CREATE TRIGGER updated AFTER UPDATE ON users BEGIN INSERT INTO effects VALUES (new.user_id); END;",
-    );
-    let handlers = format!(
-        "[handlers.users]\ntype = \"sql\"\nurl = \"sqlite://{}\"\n\
-         upsert = {{ table = \"users\", key = [\"user_id\"] }}\naudit = {{ table = \"audit_log\" }}\n\
-         [handlers.users.columns]\nuser_id = {{ from = \"ユーザーID\" }}\n\
-         post_count = {{ from = \"投稿回数\", type = \"int8\" }}\n",
-        text(&database)
-    );
+    let sink = Sink::create(cluster.directory.path().join("users.db"));
+    let handlers = sink.handler();
     let (first, second) = (cluster.worker("w1", &handlers), cluster.worker("w2", &handlers));
-    let rows: String = (0..ROWS).map(|row| format!("U{row:06},{row}\n")).collect();
-    cluster.s3.s3().put("input", "users.csv", format!("ユーザーID,投稿回数\n{rows}"));
+    cluster.s3.s3().put("input", "users.csv", users_csv(0..ROWS));
     let started = Instant::now();
     cluster.submit(
         "r",
@@ -153,21 +135,15 @@ fn a_worker_that_is_killed_on_the_way_loses_and_repeats_nothing() {
          itemBatcher: {maxItemsPerBatch: 20}\nitemProcessor: {handler: users}\nmaxConcurrency: 6\n\
          resultWriter: {bucket: output, prefix: r/}\n",
     );
-    eventually("rows are written", READY_WITHIN, || {
-        (count(&database, "SELECT COUNT(*) FROM effects") > ROWS / 10).then_some(())
-    });
+    eventually("rows are written", READY_WITHIN, || (sink.effects() > ROWS / 10).then_some(()));
     first.kill();
-    let killed_at = count(&database, "SELECT COUNT(*) FROM effects");
+    let killed_at = sink.effects();
     assert!(killed_at < ROWS, "the run was over before the worker was killed");
     let run = cluster.json(&["wait", "r", "--timeout", &format!("{}s", ENDED_WITHIN.as_secs())], 0);
     eprintln!("{ROWS} rows with a worker killed at {killed_at}: {:?}", started.elapsed());
     assert_eq!(run["itemCounts"]["succeeded"], ROWS);
     assert_eq!(run["batchCounts"]["failed"], 0);
-    for query in
-        ["SELECT COUNT(*) FROM users", "SELECT COUNT(*) FROM effects", "SELECT COUNT(*) FROM audit_log"]
-    {
-        assert_eq!(count(&database, query), ROWS, "{query}");
-    }
+    sink.expect_each_once(ROWS);
     let results = cluster.directory.path().join("results");
     cluster.run(&["results", "r", "--download", text(&results)], 0);
     assert_eq!(read_results(&results).succeeded.len() as u64, ROWS);

@@ -103,12 +103,7 @@ fn a_leader_that_stands_still_leads_no_more_when_it_comes_to_life() {
     let next = story.fleet.wait_for_leader();
     story.wait_for_some_rows();
     story.fleet.resume_coordinator(paused);
-    eventually("it follows", DEADLINE, || {
-        let finished = Process::start(story.fleet.client_of(paused, &["cluster", "-o", "json"])).finish();
-        let cluster = (finished.status == 0).then(|| finished.json())?;
-        let later = cluster["term"].as_u64().or_else(|| cluster["term"].as_str()?.parse().ok())?;
-        (later > term).then_some(())
-    });
+    eventually("it follows", DEADLINE, || story.fleet.term_seen_by(paused).filter(|later| *later > term));
     assert_ne!(story.fleet.leader(), Some(paused), "{next} leads");
     story.end();
 }
@@ -125,11 +120,7 @@ fn a_leader_that_is_cut_off_is_followed_and_everything_goes_on() {
         if networks.1 == PARTITION {
             eventually("another one leads", DEADLINE, || {
                 let elsewhere = (0..story.fleet.coordinators()).find(|&index| index != leader).unwrap();
-                let client = story.fleet.client_of(elsewhere, &["cluster", "-o", "json"]);
-                let finished = Process::start(client).finish();
-                let cluster = (finished.status == 0).then(|| finished.json())?;
-                let now = cluster["term"].as_u64().or_else(|| cluster["term"].as_str()?.parse().ok())?;
-                (now > term).then_some(())
+                story.fleet.term_seen_by(elsewhere).filter(|now| *now > term)
             });
         } else {
             eventually("the partition is noticed", DEADLINE, || {

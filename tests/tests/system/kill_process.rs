@@ -3,10 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
-
-use crate::harness::{Process, Random, eventually, read_results, scratch, text, warifu};
+use crate::harness::{Process, Random, count, eventually, execute, read_results, scratch, text, warifu};
 
 const ROWS: u64 = 200_000;
 const KILLS: u64 = 20;
@@ -125,31 +122,4 @@ fn write_users(csv: &Path) -> (u64, u64) {
     }
     std::fs::write(csv, text).unwrap();
     sums
-}
-
-/// The one number that a query gives.
-#[track_caller]
-pub(crate) fn count(database: &Path, query: &str) -> u64 {
-    let query = AssertSqlSafe(query.to_owned());
-    with_database(database, async |connection| {
-        let row = sqlx::query(query).fetch_one(connection).await.unwrap();
-        row.try_get::<i64, _>(0).unwrap().unsigned_abs()
-    })
-}
-
-/// Runs statements.
-pub(crate) fn execute(database: &Path, script: &str) {
-    let script = AssertSqlSafe(script.to_owned());
-    with_database(database, async |connection| {
-        sqlx::raw_sql(script).execute(connection).await.unwrap();
-    });
-}
-
-fn with_database<T>(database: &Path, work: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let options = SqliteConnectOptions::new().filename(database).create_if_missing(true);
-        let options = options.busy_timeout(Duration::from_secs(30));
-        work(&mut options.connect().await.unwrap()).await
-    })
 }

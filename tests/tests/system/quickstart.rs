@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Dev, Finished, Process, eventually, read_results, run, scratch, text, warifu};
-use crate::kill_process::count;
+use crate::harness::{Dev, Finished, Process, count, eventually, read_results, run, scratch, text, warifu};
 
 /// Rows that take longer to write than anything that is waited for here.
 const ENDLESS_ROWS: &str = "1000000";

@@ -168,14 +168,22 @@ impl Fleet {
         self.leader_and_term().map(|(leader, _)| leader)
     }
 
-    /// The coordinator that leads, and its term.
+    /// The coordinator that leads, and its term, as one of those that run says.
     pub(crate) fn leader_and_term(&self) -> Option<(usize, u64)> {
-        let finished = Process::start(self.client(&["cluster", "-o", "json"])).finish();
-        let cluster: Value = (finished.status == 0).then(|| finished.json())?;
+        let cluster = Self::answer(self.client(&["cluster", "-o", "json"]))?;
         let endpoint = cluster["leader"]["endpoint"].as_str()?;
         let index = self.coordinators.iter().position(|coordinator| coordinator.network.url() == endpoint)?;
-        let term = cluster["term"].as_u64().or_else(|| cluster["term"].as_str()?.parse().ok())?;
-        Some((index, term))
+        Some((index, term_of(&cluster)?))
+    }
+
+    /// The term of the leader that this coordinator knows.
+    pub(crate) fn term_seen_by(&self, index: usize) -> Option<u64> {
+        term_of(&Self::answer(self.client_of(index, &["cluster", "-o", "json"]))?)
+    }
+
+    fn answer(command: Command) -> Option<Value> {
+        let finished = Process::start(command).finish();
+        (finished.status == 0).then(|| finished.json())
     }
 
     /// Waits until a coordinator that runs leads, and returns which.
@@ -355,6 +363,12 @@ impl Fleet {
         }
         self.s3.stop();
     }
+}
+
+/// A 64-bit number is text in ProtoJSON.
+fn term_of(cluster: &Value) -> Option<u64> {
+    let term = &cluster["term"];
+    term.as_u64().or_else(|| term.as_str()?.parse().ok())
 }
 
 fn port_of(url: &str) -> u16 {

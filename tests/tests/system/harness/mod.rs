@@ -2,6 +2,7 @@
 
 mod binaries;
 mod csv_file;
+mod database;
 mod dev;
 mod fleet;
 mod process;
@@ -14,6 +15,7 @@ mod wait;
 
 pub(crate) use binaries::{repository, shared_directory, soak};
 pub(crate) use csv_file::{CsvFile, Table};
+pub(crate) use database::{count, execute};
 pub(crate) use dev::{Dev, DevSettings};
 pub(crate) use fleet::{Fleet, FleetSettings};
 pub(crate) use process::{Finished, Process, command, run, run_json, warifu, warifu_in};

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::fleet::sql_handler;
-use crate::kill_process::{count, execute};
+use super::{count, execute};
 
 /// A SQLite database with the table `users`.
 pub(crate) struct Sink {
