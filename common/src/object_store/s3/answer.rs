@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-use super::clock::CLOCK_WAS_OFF;
+use super::clock;
 use crate::object_store::{MissingThing, ObjectAction, ObjectError, PinnedObject};
 
 /// What was asked, for the texts of errors.
@@ -27,8 +27,8 @@ pub(super) struct ErrorAnswer {
     extended_request_id: Option<String>,
     bucket_region: Option<String>,
     retry_after: Option<Duration>,
-    /// It was signed with a wrong time, which is corrected by now.
-    clock_was_off: bool,
+    /// The store's time is far from this machine's; the SDK knows it by now.
+    clock_is_off: bool,
 }
 
 /// What an answer means to the one who asked.
@@ -146,16 +146,15 @@ impl ErrorAnswer {
             extended_request_id: header("x-amz-id-2"),
             bucket_region: header("x-amz-bucket-region"),
             retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
-            clock_was_off: header(CLOCK_WAS_OFF).is_some(),
+            clock_is_off: header("date").is_some_and(|date| clock::is_far_from(&date)),
         }
     }
 
     /// By code; where there is none (the answer to HEAD has no body) by status.
     fn verdict(&self) -> Verdict {
-        if self.clock_was_off {
-            return Verdict::NotNow;
-        }
         match self.code.as_str() {
+            "RequestTimeTooSkewed" => Verdict::NotNow,
+            "" if self.status == 403 && self.clock_is_off => Verdict::NotNow,
             "NoSuchBucket" => Verdict::Missing(MissingThing::Bucket),
             "NoSuchKey" => Verdict::Missing(MissingThing::Object),
             "NoSuchVersion" => Verdict::Missing(MissingThing::Version),
@@ -164,7 +163,6 @@ impl ErrorAnswer {
             "InvalidAccessKeyId"
             | "InvalidToken"
             | "SignatureDoesNotMatch"
-            | "RequestTimeTooSkewed"
             | "NotSignedUp"
             | "UnrecognizedClientException" => Verdict::Credentials { expired: false },
             "PreconditionFailed" | "InvalidRange" => Verdict::Changed,
@@ -232,7 +230,7 @@ impl fmt::Display for ErrorAnswer {
         if let Some(id) = &self.extended_request_id {
             write!(f, ", extended request id {id}")?;
         }
-        if self.clock_was_off {
+        if self.clock_is_off {
             write!(f, "; this machine's clock is far from the store's")?;
         }
         Ok(())

@@ -6,7 +6,6 @@ use aws_sdk_s3::Client;
 use tracing::{debug, warn};
 
 use super::S3Settings;
-use super::clock::StoreClock;
 use crate::object_store::ObjectError;
 use crate::object_store::retry::{Retries, RetryBudget};
 
@@ -14,15 +13,13 @@ use crate::object_store::retry::{Retries, RetryBudget};
 pub(super) struct Connection {
     pub(super) settings: S3Settings,
     client: Mutex<Client>,
-    clock: StoreClock,
     budget: RetryBudget,
 }
 
 impl Connection {
     pub(super) async fn open(settings: S3Settings) -> Self {
-        let clock = StoreClock::default();
-        let client = Mutex::new(settings.client(&clock).await);
-        Self { settings, client, clock, budget: RetryBudget::full() }
+        let client = Mutex::new(settings.client().await);
+        Self { settings, client, budget: RetryBudget::full() }
     }
 
     /// The current client; a handle, cheap to clone.
@@ -58,7 +55,7 @@ impl Connection {
 
     /// Reads files and environment again: the SDK never learns by itself that credentials on disk were replaced.
     async fn reload_credentials(&self) {
-        let client = self.settings.client(&self.clock).await;
+        let client = self.settings.client().await;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 }

@@ -11,7 +11,6 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 
-use super::clock::StoreClock;
 use crate::object_store::RetryPolicy;
 
 /// Attempts of the SDK within one of ours: it knows throttling and clock skew best, but not bodies.
@@ -82,7 +81,7 @@ impl Default for S3Settings {
 
 impl S3Settings {
     /// Makes a client. Reads files and environment; sends nothing.
-    pub(super) async fn client(&self, clock: &StoreClock) -> Client {
+    pub(super) async fn client(&self) -> Client {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
             .timeout_config(self.timeout_config(0));
@@ -93,9 +92,7 @@ impl S3Settings {
             loader =
                 loader.credentials_provider(Credentials::new(access_key, secret_key, None, None, "settings"));
         }
-        let config =
-            self.s3_config(&loader.load().await).time_source(clock.clone()).interceptor(clock.clone());
-        Client::from_conf(config.build())
+        Client::from_conf(self.s3_config(&loader.load().await).build())
     }
 
     fn s3_config(&self, shared: &aws_config::SdkConfig) -> Builder {

@@ -45,6 +45,17 @@ async fn server_errors_are_passed_over_beyond_the_patience_of_the_sdk() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_a_wrong_clock_is_passed_over_with_the_stores_time() {
+    // As S3 answers HEAD: nothing but the status tells it from a lack of permission.
+    let refused = Fault::Status(403, "", "date: Tue, 01 Jan 2030 00:00:00 GMT\r\n");
+    let (answer, server) = read_with(&[refused]).await;
+    assert_right(answer);
+    let signed: Vec<String> =
+        server.seen().iter().filter_map(|request| request.header("x-amz-date").map(str::to_owned)).collect();
+    assert!(!signed[0].starts_with("2030") && signed[1].starts_with("20300101T00"), "{signed:?}");
+}
+
+#[tokio::test]
 async fn every_get_carries_the_pinned_etag() {
     let (answer, server) = read_with(&[Fault::Hangup, SLOW_DOWN, Fault::Truncated(5)]).await;
     assert_right(answer);
