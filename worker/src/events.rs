@@ -1,8 +1,8 @@
 //! What the shell's tasks tell the session.
 
 use tokio::sync::mpsc;
-use warifu_common::model::LeaseId;
 use warifu_common::model::protocol::{RunFault, WorkerMessage};
+use warifu_common::model::{LeaseId, ReportNumber};
 use warifu_session::{ConnectionId, SessionEvent};
 
 use crate::lines::BatchLines;
@@ -28,8 +28,10 @@ pub(crate) enum ShellEvent {
     Opened(ConnectionId, Outbox),
     /// A handler call ended; its lines are kept until they are stored.
     BatchEnded(Box<EndedBatch>),
-    /// A lease's bytes cannot be read, or its results not be written.
+    /// A lease's bytes cannot be read.
     LeaseFailed(LeaseId, RunFault),
+    /// The results of a report cannot be written.
+    PartsFailed(LeaseId, ReportNumber, RunFault),
 }
 
 /// A batch that ended, with what result files will hold of it.

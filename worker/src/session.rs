@@ -141,6 +141,11 @@ impl Session {
             ShellEvent::Opened(id, outbox) => self.on_opened(id, outbox),
             ShellEvent::BatchEnded(ended) => self.on_batch_ended(*ended),
             ShellEvent::LeaseFailed(lease, fault) => self.on_lease_failed(lease, fault),
+            ShellEvent::PartsFailed(lease, number, fault) => {
+                // In this order: the batches must not be leased once more before the run stops.
+                self.on_lease_failed(lease, fault);
+                self.step(SessionEvent::PartsFailed { lease, number });
+            }
         }
     }
 
@@ -278,7 +283,7 @@ impl Session {
             let permit = uploads.acquire_owned().await;
             let event = match store_parts(store, order).await {
                 Ok(parts) => ShellEvent::Session(SessionEvent::PartsStored { lease, number, parts }),
-                Err(fault) => ShellEvent::LeaseFailed(lease, fault),
+                Err(fault) => ShellEvent::PartsFailed(lease, number, fault),
             };
             drop(permit);
             // The session is gone only if the worker ends.

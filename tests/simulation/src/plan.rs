@@ -35,6 +35,8 @@ pub(crate) struct Faults {
     pub(crate) pause_leader: u64,
     pub(crate) drain: u64,
     pub(crate) commit_trouble: u64,
+    /// Result files that cannot be written.
+    pub(crate) parts_trouble: u64,
     pub(crate) slow_network: bool,
     pub(crate) drifting_clocks: bool,
     pub(crate) partition: u64,
@@ -53,6 +55,7 @@ impl Plan {
             pause_leader: some(6),
             drain: some(4),
             commit_trouble: some(300),
+            parts_trouble: some(40),
             slow_network: some(1) > 0,
             drifting_clocks: some(1) > 0,
             partition: some(8),

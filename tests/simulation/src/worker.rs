@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use warifu_model::protocol::{Grant, GrantedBatch};
+use warifu_model::protocol::{Grant, GrantedBatch, RunFault};
 use warifu_model::{
     BatchOrdinal, HandlerName, Incarnation, LeaseId, MapRunId, PartRef, RangeSet, ReportNumber,
     WorkerHandler, WorkerId,
@@ -351,6 +351,19 @@ impl World {
         };
         let life = self.workers[index].life;
         let delay = self.random.between(MS, 100 * MS);
+        if !self.healing && self.random.below(10_000) < self.plan.faults.parts_trouble {
+            let fault =
+                RunFault { error: "States.ResultWriterFailed".to_owned(), cause: "simulated".to_owned() };
+            let (map_run, redrive) = (grant.map_run.clone(), grant.redrive);
+            let seen = SessionEvent::FaultSeen { map_run, redrive, fault };
+            self.after(delay, Happening::ToWorker(index, life, seen));
+            self.after(
+                delay + 1,
+                Happening::ToWorker(index, life, SessionEvent::PartsFailed { lease, number }),
+            );
+            self.oracle.statistics.failed_parts += 1;
+            return Ok(());
+        }
         self.after(
             delay,
             Happening::ToWorker(index, life, SessionEvent::PartsStored { lease, number, parts }),

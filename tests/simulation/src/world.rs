@@ -147,6 +147,8 @@ pub struct Statistics {
     pub bytes_written: u64,
     /// Reports refused.
     pub refused_reports: u64,
+    /// Reports whose result files could not be written.
+    pub failed_parts: u64,
     /// Redrives begun.
     pub redrives: u64,
 }
@@ -164,6 +166,7 @@ impl Statistics {
         self.commits += other.commits;
         self.bytes_written += other.bytes_written;
         self.refused_reports += other.refused_reports;
+        self.failed_parts += other.failed_parts;
         self.redrives += other.redrives;
     }
 }

@@ -67,7 +67,7 @@ fn every_seed_keeps_the_invariants() {
     // A simulation in which nothing happens proves nothing.
     assert!(total.steps >= SEEDS * STEPS, "{total:?}");
     assert!(total.finished_runs > SEEDS && total.leaders > SEEDS && total.adoptions > SEEDS, "{total:?}");
-    assert!(total.resignations > SEEDS / 4, "{total:?}");
+    assert!(total.resignations > SEEDS / 4 && total.failed_parts > SEEDS / 20, "{total:?}");
     assert!(
         total.losses > SEEDS / 4 && total.redrives > SEEDS / 10 && total.refused_reports > SEEDS / 20,
         "{total:?}"
@@ -112,6 +112,7 @@ const WORKER_RULES: &[BrokenSessionRule] = &[
     BrokenSessionRule::KeepLapsedLeases,
     BrokenSessionRule::IgnoreHeldSlots,
     BrokenSessionRule::NeverForgetRefused,
+    BrokenSessionRule::KeepUnwritable,
 ];
 
 #[test]

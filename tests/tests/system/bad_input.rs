@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::harness::{Dev, DevSettings, Finished, read_results, run, scratch, text};
+use crate::harness::{Dev, DevSettings, Finished, eventually, read_results, run, scratch, text};
 
 const MIB: usize = 1 << 20;
 
@@ -292,4 +293,30 @@ fn a_field_that_is_no_utf_8_fails_its_item_alone_with_the_byte() {
     let cause = results.failed[&1]["cause"].as_str().unwrap();
     let place = content.iter().position(|byte| *byte == 0xff).unwrap().to_string();
     assert!(cause.contains("UTF-8") && cause.contains(&place), "{cause} (byte {place})");
+}
+
+/// The results' bucket goes away while batches run: what ran cannot be written down any more, and the run ends.
+#[test]
+fn results_that_cannot_be_written_end_the_run_and_keep_nothing_waiting() {
+    let config = "[handlers.slow]\ntype = \"exec\"\ncommand = [\"sh\", \"-c\", \"sleep 0.02; cat\"]\n";
+    let dev = Dev::start(&DevSettings { worker_config: config, ..DevSettings::default() });
+    let rows: String = (0..5_000).map(|row| format!("{row}\n")).collect();
+    dev.s3().put("input", "in.csv", format!("id\n{rows}"));
+    dev.submit(
+        "r",
+        "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
+         itemBatcher: {maxItemsPerBatch: 1}\nitemProcessor: {handler: slow}\n\
+         resultWriter: {bucket: output, prefix: r/}\n",
+    );
+    eventually("something is counted", Duration::from_secs(30), || {
+        let run = dev.json(["get", "r"], 0);
+        (run["itemCounts"]["succeeded"].as_u64() > Some(0)).then_some(())
+    });
+    std::fs::remove_dir_all(dev.directory().join("data/s3/output")).unwrap();
+    let run = dev.wait("r", 1);
+    assert_eq!(run["error"]["error"], "States.ResultWriterFailed");
+    let (items, batches) = (&run["itemCounts"], &run["batchCounts"]);
+    assert_eq!((&items["running"], &batches["running"]), (&0.into(), &0.into()), "{items}");
+    assert!(items["pending"].as_u64() > Some(0), "{items}");
+    dev.stop();
 }

@@ -35,6 +35,13 @@ pub enum SessionEvent {
         /// What was stored.
         parts: StoredParts,
     },
+    /// They cannot be stored, ever: what they were to hold is not known to anybody else, and will not be.
+    PartsFailed {
+        /// The lease.
+        lease: LeaseId,
+        /// The report.
+        number: ReportNumber,
+    },
     /// Something that ends the run was seen.
     FaultSeen {
         /// The run.
@@ -145,7 +152,7 @@ pub enum SessionEffect {
         /// The batch.
         batch: BatchOrdinal,
     },
-    /// Encode and store the outcomes of these batches; answer with `PartsStored`.
+    /// Encode and store the outcomes of these batches; answer with `PartsStored` or `PartsFailed`.
     StoreParts {
         /// The lease.
         lease: LeaseId,

@@ -64,6 +64,23 @@ impl SessionState {
         self.say(WorkerMessage::Report(report), effects);
     }
 
+    /// Without its parts a report cannot be made: its batches go back, as if they had not run. A run that stops would wait
+    /// for them for ever.
+    pub(crate) fn on_parts_failed(
+        &mut self,
+        id: LeaseId,
+        number: ReportNumber,
+        effects: &mut SessionEffects,
+    ) {
+        if self.breaks(BrokenSessionRule::KeepUnwritable) {
+            return;
+        }
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let Some(Unanswered::Storing(batches)) = lease.reports.remove(&number) else { return };
+        self.drop_batches(id, &batches, effects);
+        self.say(WorkerMessage::Returned { lease: id, batches }, effects);
+    }
+
     /// Every report without an answer, once more and unchanged.
     pub(crate) fn report_again(&mut self, effects: &mut SessionEffects) {
         let sent = |report: &Unanswered| match report {

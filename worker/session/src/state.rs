@@ -83,6 +83,8 @@ pub enum BrokenSessionRule {
     IgnoreHeldSlots,
     /// Refused reports are sent again as they are, instead of regrouped by what is left (S2).
     NeverForgetRefused,
+    /// Batches whose result files cannot be written are kept, in wait for them.
+    KeepUnwritable,
 }
 
 /// A worker's session. See the crate's documentation.
@@ -154,6 +156,7 @@ impl SessionState {
             SessionEvent::PartsStored { lease, number, parts } => {
                 self.on_parts_stored(lease, number, parts, effects)
             }
+            SessionEvent::PartsFailed { lease, number } => self.on_parts_failed(lease, number, effects),
             SessionEvent::FaultSeen { map_run, redrive, fault } => {
                 self.faults.insert(map_run.clone(), (redrive, fault.clone()));
                 self.say(WorkerMessage::Fault { map_run, redrive, fault }, effects);
