@@ -20,6 +20,7 @@ impl From<RequestError> for ApiError {
         match error {
             RequestError::Rejected(rejection) => rejected(rejection),
             RequestError::NotReady => ApiError::NotReady { doing: "starting, recovering or stopping" },
+            RequestError::StoreProblem(problem) => ApiError::StoreUnavailable((*problem).into()),
             RequestError::Overloaded => {
                 ApiError::Overloaded { what: error.to_string(), retry_after: REQUESTS_RETRY }
             }

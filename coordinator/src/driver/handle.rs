@@ -18,6 +18,9 @@ pub(crate) enum RequestError {
     /// Nobody leads at the moment, or the process stops. Nothing changed; try again soon.
     #[error("the coordinator is not ready")]
     NotReady,
+    /// Nobody leads because of a problem with the state store. Nothing changed; try again later.
+    #[error("{0}")]
+    StoreProblem(Arc<str>),
     /// Too many requests wait already. Nothing changed.
     #[error("too many requests wait for the coordinator")]
     Overloaded,
@@ -30,8 +33,8 @@ pub(crate) enum RequestError {
 pub(super) enum Request {
     /// Something that changes state, durably, before it is answered.
     Change { event: EventOf, answer: oneshot::Sender<Result<Reply, RequestError>> },
-    /// A look at the state between two steps. Not called at all if nobody leads.
-    Query(Box<dyn FnOnce(&Scheduler) + Send>),
+    /// A look at the state between two steps, or why there is none.
+    Query(Look),
     /// Snapshots of a run, now and later.
     Watch { map_run: MapRunId, answer: oneshot::Sender<Result<RunWatch, RequestError>> },
 }
@@ -39,17 +42,26 @@ pub(super) enum Request {
 /// Makes the event once the request has its number.
 pub(super) type EventOf = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
+/// Looks at the scheduler, or hears why it cannot.
+pub(super) type Look = Box<dyn FnOnce(Result<&Scheduler, RequestError>) + Send>;
+
 /// The latest snapshot of a run. The sender goes when the run is deleted or the process stops.
 pub(crate) type RunWatch = watch::Receiver<Arc<MapRunView>>;
 
 impl Request {
-    /// Answers that nobody leads.
-    pub(super) fn refuse(self) {
+    /// Answers that this process does not lead.
+    pub(super) fn refuse(self, leadership: &Leadership) {
+        let error = match leadership {
+            Leadership::Nobody { problem: Some(problem) } => RequestError::StoreProblem(problem.clone()),
+            Leadership::Nobody { problem: None } | Leadership::Here(_) | Leadership::Elsewhere(_) => {
+                RequestError::NotReady
+            }
+        };
+        // Callers that went away do not want it.
         match self {
-            Request::Change { answer, .. } => drop(answer.send(Err(RequestError::NotReady))),
-            Request::Watch { answer, .. } => drop(answer.send(Err(RequestError::NotReady))),
-            // Its answer channel goes with it, which its caller reads as "not ready".
-            Request::Query(query) => drop(query),
+            Request::Change { answer, .. } => drop(answer.send(Err(error))),
+            Request::Watch { answer, .. } => drop(answer.send(Err(error))),
+            Request::Query(query) => query(Err(error)),
         }
     }
 }
@@ -106,8 +118,9 @@ impl DriverHandle {
         query: impl FnOnce(&Scheduler) -> T + Send + 'static,
     ) -> Result<T, RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Query(Box::new(move |scheduler| drop(answer.send(query(scheduler))))))?;
-        answered.await.map_err(|_| RequestError::NotReady)
+        let look = move |leading: Result<&Scheduler, RequestError>| drop(answer.send(leading.map(query)));
+        self.send(Request::Query(Box::new(look)))?;
+        answered.await.unwrap_or(Err(RequestError::NotReady))
     }
 
     /// Snapshots of a run: the latest at any time, at most some ten a second, the terminal one at once.

@@ -170,7 +170,7 @@ impl Driver {
             tokio::select! {
                 () = &mut until => return,
                 () = self.shutdown.cancelled() => return,
-                Some(request) = self.requests.recv() => request.refuse(),
+                Some(request) = self.requests.recv() => request.refuse(&self.leading.borrow()),
                 Some(event) = self.stream_events.recv() => event.refuse(),
             }
         }

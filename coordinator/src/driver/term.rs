@@ -144,7 +144,7 @@ impl<'a> Term<'a> {
                 self.waiting.insert(id, answer);
                 self.step(event(id));
             }
-            Request::Query(query) => query(&self.scheduler),
+            Request::Query(query) => query(Ok(&self.scheduler)),
             Request::Watch { map_run, answer } => {
                 let watch = self.driver.watchers.subscribe(&self.scheduler, map_run.clone());
                 // A caller that went away does not want it.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::{
-    Fleet, FleetSettings, Network, PARTITION, Process, Sink, eventually, read_results, text, users_csv,
+    Fleet, FleetSettings, Network, PARTITION, Process, Sink, clock_library, eventually, read_results,
+    skipped, text, users_csv,
 };
 
 /// Shorter than the defaults, so that losses are noticed soon.
@@ -158,6 +159,21 @@ fn members_of_etcd_that_go_fail_no_call_and_two_of_three_only_stop_the_work() {
     refused.expect(3).says(&["the state store"]);
     story.fleet.etcd.restart(0);
     story.fleet.etcd.restart(1);
+    story.end();
+}
+
+#[test]
+fn wall_clocks_that_step_by_hours_change_nothing() {
+    if clock_library().is_none() {
+        return skipped("steps of clocks", "libfaketime is not installed");
+    }
+    let story = Story::begin(&fast(), 60_000);
+    for hours in [1, 0, -2, 0] {
+        story.fleet.step_clocks(hours);
+        // A process may take a second to see it.
+        std::thread::park_timeout(Duration::from_millis(1_200));
+        story.wait_for_some_rows();
+    }
     story.end();
 }
 

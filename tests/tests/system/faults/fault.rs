@@ -41,6 +41,7 @@ pub(crate) enum Fault {
     S3SlowsDown,
     S3Truncates,
     S3Trickles,
+    ClocksStep,
 }
 
 /// What is broken, and where.
@@ -50,7 +51,7 @@ pub(crate) struct Breakage {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 23] = [
+    pub(crate) const ALL: [Fault; 24] = [
         Fault::WorkerKilled,
         Fault::WorkerStopped,
         Fault::WorkerStandsStill,
@@ -74,6 +75,7 @@ impl Fault {
         Fault::S3SlowsDown,
         Fault::S3Truncates,
         Fault::S3Trickles,
+        Fault::ClocksStep,
     ];
 
     /// As the table in the documents has it.
@@ -102,6 +104,7 @@ impl Fault {
             Fault::S3SlowsDown => "S3 answers 503 SlowDown",
             Fault::S3Truncates => "S3 cuts answers off after 1,000 bytes",
             Fault::S3Trickles => "S3 sends 2,000 bytes a second",
+            Fault::ClocksStep => "every process's wall clock steps by hours, back or forth",
         }
     }
 
@@ -114,6 +117,7 @@ impl Fault {
             | Fault::EtcdLeaderStandsStill
             | Fault::EtcdFull => Part::Etcd,
             Fault::S3Fails | Fault::S3SlowsDown | Fault::S3Truncates | Fault::S3Trickles => Part::S3,
+            Fault::ClocksStep => Part::Clocks,
             _ => Part::Coordinator,
         }
     }
@@ -184,6 +188,10 @@ impl Fault {
                 });
                 0
             }
+            Fault::ClocksStep => {
+                fleet.step_clocks(1);
+                0
+            }
             _ => {
                 let leader = fleet.leader()?;
                 self.inject_at_leader(fleet, leader);
@@ -226,6 +234,7 @@ enum Part {
     Coordinator,
     Etcd,
     S3,
+    Clocks,
 }
 
 impl Breakage {
@@ -265,6 +274,7 @@ impl Breakage {
             Fault::S3Fails | Fault::S3SlowsDown | Fault::S3Truncates | Fault::S3Trickles => {
                 fleet.s3_network.set(Network::Passes);
             }
+            Fault::ClocksStep => fleet.step_clocks(0),
         }
     }
 }

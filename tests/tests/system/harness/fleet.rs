@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use warifu_test_etcd::{EtcdCluster, free_ports};
 
+use super::clock;
 use super::{Dev, DevSettings, Finished, Network, Process, Proxy, command, eventually, scratch, text};
 
 /// How long a start may take.
@@ -249,6 +250,16 @@ impl Fleet {
         id
     }
 
+    /// Steps the wall clocks of all processes, each by another number of hours back or forth; by 0: makes them true again.
+    pub(crate) fn step_clocks(&self, hours: i64) {
+        let coordinators = (0..self.coordinators.len()).map(|index| format!("coordinator-{index}"));
+        let workers = self.workers.iter().map(|worker| format!("worker-{}", worker.id));
+        for (place, process) in (1..).zip(coordinators.chain(workers)) {
+            let seconds = hours * 3_600 * place * if place % 2 == 0 { 1 } else { -1 };
+            clock::step(&self.path(&format!("{process}.toml.clock")), seconds);
+        }
+    }
+
     /// The id of a worker's process.
     pub(crate) fn worker_id(&self, index: usize) -> u32 {
         self.workers[index].process.as_ref().unwrap().id()
@@ -335,6 +346,7 @@ impl Fleet {
     fn process(&self, binary: &str, config: &str) -> Command {
         let mut process = command(binary);
         process.current_dir(self.directory.path()).args(["--config", config]);
+        clock::give(&mut process, &self.path(&format!("{config}.clock")));
         process
             .env("AWS_ACCESS_KEY_ID", self.s3.s3_keys().0)
             .env("AWS_SECRET_ACCESS_KEY", self.s3.s3_keys().1);

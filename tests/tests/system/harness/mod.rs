@@ -1,6 +1,7 @@
 //! What the stories share: processes that end with the test, files, an independent reading of CSV and of results.
 
 mod binaries;
+mod clock;
 mod csv_file;
 mod database;
 mod dev;
@@ -14,6 +15,7 @@ mod sink;
 mod wait;
 
 pub(crate) use binaries::{repository, shared_directory, soak};
+pub(crate) use clock::library as clock_library;
 pub(crate) use csv_file::{CsvFile, Table};
 pub(crate) use database::{count, execute};
 pub(crate) use dev::{Dev, DevSettings};
