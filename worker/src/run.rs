@@ -41,6 +41,7 @@ impl OpenRun {
             worker,
             source: object.location.to_string(),
             batch_input: context.spec.item_batcher.batch_input.clone(),
+            batched: context.spec.item_batcher.configured,
             wants_outputs: context.results.is_some() || context.inline_output_bytes > 0,
         };
         let inline_bytes_left = AtomicU64::new(context.inline_output_bytes);

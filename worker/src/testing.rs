@@ -61,6 +61,7 @@ pub(crate) fn facts() -> RunFacts {
         worker: WorkerId::new("worker-1").unwrap(),
         source: "s3://input/users.csv".to_owned(),
         batch_input: Some(Map::from_iter([("k".to_owned(), Value::from("v"))])),
+        batched: true,
         wants_outputs: true,
     }
 }

@@ -17,6 +17,8 @@ pub struct RunFacts {
     pub source: String,
     /// The job's `batchInput`.
     pub batch_input: Option<Map<String, Value>>,
+    /// Whether the job has an `itemBatcher`.
+    pub batched: bool,
     /// Whether anybody will see the outputs: if not, a handler need not make any.
     pub wants_outputs: bool,
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod call;
 mod echo;
+mod event_format;
 pub mod exec;
 mod noop;
 pub mod sql;

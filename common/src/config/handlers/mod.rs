@@ -1,5 +1,6 @@
 //! `[handlers.NAME]` of worker.toml: what runs when a job names a handler.
 
+mod event_format;
 mod exec;
 mod sql;
 
@@ -10,6 +11,7 @@ use warifu_model::HandlerName;
 
 use super::section::{Reader, Section};
 
+pub use event_format::EventFormat;
 pub use exec::{ExecConfig, ExecOutput};
 pub use sql::{
     AuditConfig, ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlConfig,

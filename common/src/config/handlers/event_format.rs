@@ -1,0 +1,37 @@
+//! `event_format`: the JSON in which a handler gets batches and answers.
+
+use serde::Serialize;
+
+use crate::config::section::Section;
+
+/// The JSON in which a handler gets batches and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventFormat {
+    /// Our own: items with their identity; an answer for each item.
+    Warifu,
+    /// AWS's for Distributed Map: any answer is the batch's output.
+    States {
+        /// Whether `batchItemFailures` in an answer fail single items.
+        partial_failures: bool,
+    },
+}
+
+const WORDS: [(&str, EventFormat); 2] =
+    [("warifu", EventFormat::Warifu), ("states", EventFormat::States { partial_failures: false })];
+
+/// Reads `event_format` and `partial_failures`.
+pub(super) fn read(section: &mut Section<'_>, default: EventFormat) -> EventFormat {
+    let format = section.choice("event_format", &WORDS).unwrap_or(default);
+    match (format, section.boolean("partial_failures")) {
+        (EventFormat::States { .. }, Some(partial_failures)) => EventFormat::States { partial_failures },
+        (format, None) => format,
+        (EventFormat::Warifu, Some(_)) => {
+            section.problem(
+                "partial_failures",
+                "is only for event_format = \"states\": the other always reads them",
+            );
+            format
+        }
+    }
+}

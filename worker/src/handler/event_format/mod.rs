@@ -1,0 +1,66 @@
+//! Events and answers as JSON, for handlers outside this process: in our own format, and in that of AWS's Distributed Map.
+
+mod event;
+mod reply;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use warifu_common::config::handlers::EventFormat;
+use warifu_common::model::CallFailure;
+
+use super::{BatchCall, FailedItem, HandlerAnswer, Outputs};
+
+pub(super) use event::batch_event;
+pub(super) use reply::{item_failure, read_reply};
+
+use event::item_event;
+use reply::compact_reply;
+
+/// Something that takes one event as JSON and answers it with JSON.
+#[async_trait]
+pub(super) trait Invoke: Sync {
+    /// Gives `event` to the handler of `call`. An answer without bytes is the same as `null`.
+    async fn invoke(
+        &self,
+        call: &BatchCall,
+        event: Vec<u8>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<u8>, CallFailure>;
+}
+
+/// Handles a call by one event; or, where the format wants bare items, by one for each item, in their order.
+pub(super) async fn call_by_event(
+    handler: &impl Invoke,
+    format: EventFormat,
+    call: &BatchCall,
+    cancel: &CancellationToken,
+) -> HandlerAnswer {
+    if matches!(format, EventFormat::States { .. }) && !call.run().batched {
+        return call_by_items(handler, call, cancel).await;
+    }
+    match handler.invoke(call, batch_event(format, call), cancel).await {
+        Ok(reply) => read_reply(format, &reply, call),
+        Err(failure) => HandlerAnswer::Failed(failure),
+    }
+}
+
+/// Each item succeeds or fails alone.
+async fn call_by_items(handler: &impl Invoke, call: &BatchCall, cancel: &CancellationToken) -> HandlerAnswer {
+    let mut outputs = Outputs::new();
+    let mut failures = Vec::new();
+    for position in 0..call.item_count() {
+        // Nobody waits for the answer any more.
+        if cancel.is_cancelled() {
+            break;
+        }
+        let reply = handler.invoke(call, item_event(call, position), cancel).await;
+        match reply.and_then(|reply| compact_reply(&reply)) {
+            Ok(output) => outputs.push(&output),
+            Err(failure) => {
+                outputs.push(b"");
+                failures.push(FailedItem { position, failure });
+            }
+        }
+    }
+    HandlerAnswer::Answered { outputs: Some(outputs), failures }
+}
