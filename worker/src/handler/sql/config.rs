@@ -63,6 +63,9 @@ impl TryFrom<SqlConfig> for file::SqlConfig {
             audit: config.audit.map(|AuditTarget { table }| file::AuditConfig { table }),
             columns: config.columns.unwrap_or_default(),
             create_tables: config.create_tables,
+            order_guard: None,
+            pool_size: file::SqlConfig::DEFAULT_POOL_SIZE,
+            ledger_retention: file::SqlConfig::DEFAULT_LEDGER_RETENTION,
         })
     }
 }

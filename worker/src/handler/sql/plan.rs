@@ -7,6 +7,7 @@ use warifu_common::model::protocol::RunFault;
 use warifu_common::model::{CallFailure, error_name};
 
 use super::datetime::rfc3339;
+use super::dialect::Dialect;
 use super::value::{SqlValue, convert, sql_failure};
 use crate::clock::wall_now;
 use crate::handler::{BatchCall, CallItem};
@@ -16,15 +17,23 @@ use crate::handler::{BatchCall, CallItem};
 pub(super) enum WriteMode {
     Insert,
     InsertIgnore,
-    Upsert { key: Vec<String> },
-    Update { key: Vec<String> },
+    Upsert {
+        key: Vec<String>,
+    },
+    Update {
+        key: Vec<String>,
+    },
+    /// A statement of the user's own, which sees the rows as the relation `batch`.
+    Statement {
+        sql: String,
+    },
 }
 
 impl WriteMode {
     /// The columns that make rows equal, where that matters.
     pub(super) fn key(&self) -> &[String] {
         match self {
-            WriteMode::Insert | WriteMode::InsertIgnore => &[],
+            WriteMode::Insert | WriteMode::InsertIgnore | WriteMode::Statement { .. } => &[],
             WriteMode::Upsert { key } | WriteMode::Update { key } => key,
         }
     }
@@ -33,23 +42,26 @@ impl WriteMode {
 /// Where rows go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    /// `NAME` or `SCHEMA.NAME`.
+    /// `NAME` or `SCHEMA.NAME`; empty for a statement of the user's own.
     pub(super) table: String,
     pub(super) mode: WriteMode,
+    /// The column that holds the index of the item that wrote the row; an older one never overwrites a newer.
+    pub(super) guard: Option<String>,
 }
 
 impl Target {
-    pub(super) fn of(statement: &SqlStatement) -> Result<Self, String> {
+    pub(super) fn of(statement: &SqlStatement, guard: Option<String>) -> Result<Self, String> {
         let mode = match statement {
             SqlStatement::Insert { .. } => WriteMode::Insert,
             SqlStatement::InsertIgnore { .. } => WriteMode::InsertIgnore,
             SqlStatement::Upsert { key, .. } => WriteMode::Upsert { key: key.clone() },
             SqlStatement::Update { key, .. } => WriteMode::Update { key: key.clone() },
+            SqlStatement::Statement { sql } => WriteMode::Statement { sql: sql.clone() },
         };
         if mode.key().is_empty() && matches!(mode, WriteMode::Upsert { .. } | WriteMode::Update { .. }) {
             return Err("the key names no column".to_owned());
         }
-        Ok(Self { table: statement.table().to_owned(), mode })
+        Ok(Self { table: statement.table().to_owned(), mode, guard })
     }
 }
 
@@ -58,8 +70,9 @@ impl Target {
 pub(super) struct PlannedColumn {
     pub(super) name: String,
     pub(super) on_conflict: OnConflict,
+    pub(super) column_type: SqlType,
+    dialect: Dialect,
     origin: Origin,
-    column_type: SqlType,
     empty: EmptyRule,
     null_values: Vec<String>,
     default: Option<SqlValue>,
@@ -74,15 +87,17 @@ enum Origin {
 
 impl PlannedColumn {
     /// A column as it is configured.
-    pub(super) fn configured(config: &ColumnConfig) -> Result<Self, String> {
+    pub(super) fn configured(dialect: Dialect, config: &ColumnConfig) -> Result<Self, String> {
         let constant = |literal: &Literal| {
             let text = literal_text(literal);
             convert(config.r#type, &text)
+                .map(|value| in_dialect(dialect, config.r#type, value))
                 .map_err(|mismatch| mismatch.into_failure(&config.name, config.r#type, &text).cause)
         };
         Ok(Self {
             name: config.name.clone(),
             on_conflict: config.on_conflict,
+            dialect,
             origin: match &config.source {
                 ColumnSource::From(field) => Origin::Field(field.clone()),
                 ColumnSource::Value(literal) => Origin::Value(constant(literal)?),
@@ -95,11 +110,17 @@ impl PlannedColumn {
         })
     }
 
+    /// The column that holds the item's index.
+    pub(super) fn guard(dialect: Dialect, name: &str) -> Self {
+        Self { origin: Origin::Context(ContextValue::Index), ..Self::by_name(dialect, name, SqlType::Int8) }
+    }
+
     /// A column that holds the field of the same name.
-    pub(super) fn by_name(name: &str, column_type: SqlType) -> Self {
+    pub(super) fn by_name(dialect: Dialect, name: &str, column_type: SqlType) -> Self {
         Self {
             name: name.to_owned(),
             on_conflict: OnConflict::Replace,
+            dialect,
             origin: Origin::Field(name.to_owned()),
             column_type,
             empty: empty_by_type(column_type),
@@ -120,7 +141,7 @@ impl PlannedColumn {
         match &self.origin {
             Origin::Field(field) => self.field_value(item.get(field)),
             Origin::Value(value) => Ok(value.clone()),
-            Origin::Context(context) => Ok(context_value(*context, call, item)),
+            Origin::Context(context) => Ok(context_value(self.dialect, *context, call, item)),
         }
     }
 
@@ -139,11 +160,25 @@ impl PlannedColumn {
             }
         }
         convert(self.column_type, text)
+            .map(|value| in_dialect(self.dialect, self.column_type, value))
             .map_err(|mismatch| mismatch.into_failure(&self.name, self.column_type, text))
     }
 
     fn null(&self) -> SqlValue {
         self.default.clone().unwrap_or(SqlValue::Null)
+    }
+}
+
+/// MySQL's times have no zone; its connections are in UTC.
+fn in_dialect(dialect: Dialect, column_type: SqlType, value: SqlValue) -> SqlValue {
+    match (dialect, column_type, value) {
+        (Dialect::MySql, SqlType::Timestamptz, SqlValue::Text(text)) => {
+            SqlValue::Text(text.trim_end_matches("+00:00").to_owned())
+        }
+        (Dialect::Postgres, SqlType::Bool, SqlValue::Integer(value)) => {
+            SqlValue::Text(if value == 0 { "false" } else { "true" }.to_owned())
+        }
+        (.., value) => value,
     }
 }
 
@@ -160,13 +195,21 @@ fn literal_text(literal: &Literal) -> String {
     }
 }
 
-fn context_value(context: ContextValue, call: &BatchCall, item: &CallItem<'_>) -> SqlValue {
+fn context_value(dialect: Dialect, context: ContextValue, call: &BatchCall, item: &CallItem<'_>) -> SqlValue {
     match context {
         ContextValue::MapRunId => SqlValue::Text(call.run().map_run.to_string()),
         ContextValue::Index => number(item.index()),
         ContextValue::BatchNumber => number(call.identity().batch_number),
         ContextValue::Source => SqlValue::Text(call.run().source.clone()),
-        ContextValue::Now => SqlValue::Text(rfc3339(wall_now())),
+        ContextValue::Now => SqlValue::Text(now_text(dialect)),
+    }
+}
+
+fn now_text(dialect: Dialect) -> String {
+    let now = rfc3339(wall_now());
+    match dialect {
+        Dialect::Sqlite | Dialect::Postgres => now,
+        Dialect::MySql => now.replace('T', " ").replace('Z', ""),
     }
 }
 

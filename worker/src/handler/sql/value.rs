@@ -16,6 +16,20 @@ pub(super) enum SqlValue {
     Blob(Vec<u8>),
 }
 
+impl SqlValue {
+    /// A text that is equal for equal values, to put rows in an order.
+    pub(super) fn sort_key(&self) -> String {
+        match self {
+            Self::Null => String::new(),
+            // Numbers of one length sort by their digits.
+            Self::Integer(value) => format!("{:020}", value.abs_diff(i64::MIN)),
+            Self::Real(value) => value.to_string(),
+            Self::Text(text) => text.clone(),
+            Self::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        }
+    }
+}
+
 /// A failure under a SQLSTATE. Classes 22 and 23 are the data's fault, all others are not.
 pub(super) fn sql_failure(sqlstate: &str, cause: impl Into<String>) -> CallFailure {
     let error = format!("Sql.{sqlstate}");
