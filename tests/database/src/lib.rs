@@ -113,19 +113,25 @@ impl DatabaseServer {
     /// # Panics
     /// If it does not serve.
     pub fn start_again(&mut self) {
+        let give_up_at = Instant::now() + READY_WITHIN;
+        self.spawn();
+        while !self.serves() {
+            assert!(Instant::now() < give_up_at, "the server does not start: {}", self.log());
+            std::thread::park_timeout(PAUSE);
+            // After a kill PostgreSQL refuses to start until the last of its processes has noticed.
+            if self.process.as_mut().is_none_or(|process| process.try_wait().is_ok_and(|end| end.is_some())) {
+                self.spawn();
+            }
+        }
+    }
+
+    fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("server.log"));
         let log = log.expect("a file for the server's log");
         let mut command = self.server_command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let process = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         self.process = Some(process);
-        let give_up_at = Instant::now() + READY_WITHIN;
-        while !self.serves() {
-            let process = self.process.as_mut().expect("it was started above");
-            let ended = process.try_wait().is_ok_and(|status| status.is_some());
-            assert!(!ended && Instant::now() < give_up_at, "the server does not start: {}", self.log());
-            std::thread::park_timeout(PAUSE);
-        }
     }
 
     fn serves(&self) -> bool {
@@ -192,6 +198,8 @@ impl DatabaseServer {
             }
             ServerKind::MariaDb => {
                 let mut command = Command::new("mariadb-install-db");
+                // Servers that are made at the same time must not share temporary tables.
+                command.env("TMPDIR", self.directory.path());
                 command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
                 command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"]);
                 command
@@ -216,6 +224,7 @@ impl DatabaseServer {
             }
             ServerKind::MariaDb => {
                 let mut command = Command::new("mariadbd");
+                command.env("TMPDIR", self.directory.path());
                 command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
                 command.arg(format!("--socket={}", self.path("socket").display()));
                 command.arg(format!("--port={}", self.port));

@@ -30,5 +30,6 @@ mod quickstart;
 mod recovery_times;
 mod redrive;
 mod seeds;
+mod sql_servers;
 mod tidy;
 mod tolerance;

@@ -11,7 +11,7 @@ const AUDIT_TABLE: &str = "audit_log";
 /// Flags of the SQL handler.
 #[derive(Debug, Args)]
 pub(super) struct SqlArgs {
-    /// Write the items into a database: sqlite://FILE
+    /// Write the items into a database: postgres://…, mysql://… or sqlite://FILE
     #[arg(long, value_name = "URL", requires = "table", requires = "key")]
     pub(super) sql: Option<String>,
     /// The table; its columns are found by the header's names, their types in the database
@@ -26,11 +26,6 @@ pub(super) struct SqlArgs {
 impl SqlArgs {
     /// The handler that writes into `url`.
     pub(super) fn to_handler(&self, url: &str) -> Result<Sql, Problem> {
-        if !url.starts_with("sqlite:") {
-            let scheme = url.split(':').next().unwrap_or_default();
-            return Err(Problem::new(format!("--sql with `{scheme}:` is not available in this version"))
-                .advise("use sqlite://FILE"));
-        }
         let config = SqlConfig {
             url: url.to_owned(),
             upsert: Some(UpsertTarget {
@@ -52,10 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn databases_other_than_sqlite_are_refused() {
+    fn databases_that_are_not_known_are_refused() {
         let sql = SqlArgs { sql: None, table: Some("t".into()), key_columns: vec!["id".into()] };
-        assert!(sql.to_handler("sqlite://u.db").is_ok());
-        let Err(problem) = sql.to_handler("postgres://localhost/db") else { panic!("it is not SQLite") };
-        assert!(problem.to_string().contains("not available in this version"), "{problem}");
+        for url in ["sqlite://u.db", "postgres://localhost/db", "mysql://localhost/db"] {
+            assert!(sql.to_handler(url).is_ok(), "{url}");
+        }
+        let Err(problem) = sql.to_handler("oracle://localhost/db") else { panic!("it is not known") };
+        assert!(problem.to_string().contains("postgres:"), "{problem}");
     }
 }

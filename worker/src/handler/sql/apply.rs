@@ -10,15 +10,15 @@ use warifu_common::model::{CallFailure, FailureKind};
 use super::catalogue::Catalogue;
 use super::datetime::rfc3339;
 use super::dialect::Dialect;
-use super::failure::{failure_of, is_of_rows};
+use super::failure::{failure_of, is_of_rows, refusal_cause};
 use super::job::Job;
 use super::plan::{PlannedColumn, PlannedRow, Target, WriteMode, number};
 use super::session::Session;
 use super::statement::{
-    AUDIT_COLUMNS, LEDGER_COLUMNS, claim_in_ledger, fill_batch_table, read_ledger, rows_per_statement,
-    rows_per_write, update_order, write_audit, write_failures, write_rows,
+    AUDIT_COLUMNS, LEDGER_COLUMNS, call_row_function, claim_in_ledger, fill_batch_table, read_ledger,
+    rows_per_statement, rows_per_write, update_order, write_audit, write_failures, write_rows,
 };
-use super::value::SqlValue;
+use super::value::{SqlValue, sql_failure};
 use crate::clock::wall_now;
 use crate::handler::FailedItem;
 
@@ -157,8 +157,14 @@ async fn apply_rows(
     good: Vec<GoodRow<'_>>,
     mut failures: Vec<FailedItem>,
 ) -> Result<Vec<FailedItem>, CallFailure> {
+    let layers = layers(session.dialect(), &tables.target, &job.columns, good);
+    if session.has_row_function() {
+        failures.extend(write_in_halves(session, job, &layers.concat()).await?);
+        failures.sort_by_key(|failed| failed.position);
+        return Ok(failures);
+    }
     let step = rows_per_write(session.dialect(), &tables.target, job.columns.len());
-    for layer in layers(session.dialect(), &tables.target, &job.columns, good) {
+    for layer in layers {
         let mut waiting: Vec<Range<usize>> =
             (0..layer.len()).step_by(step).map(|start| start..layer.len().min(start + step)).rev().collect();
         while let Some(range) = waiting.pop() {
@@ -178,6 +184,27 @@ async fn apply_rows(
     }
     failures.sort_by_key(|failed| failed.position);
     Ok(failures)
+}
+
+/// PostgreSQL's own function finds what it refuses, in one call.
+async fn write_in_halves(
+    session: &mut Session,
+    job: &Job,
+    rows: &[GoodRow<'_>],
+) -> Result<Vec<FailedItem>, CallFailure> {
+    let values: Vec<&[SqlValue]> = rows.iter().map(|(_, values)| *values).collect();
+    let columns = job.columns.len();
+    let refused = session.fetch_for_rows(&call_row_function(columns), &values, columns).await;
+    let refused = refused.map_err(|error| failure_of(&error))?;
+    let failed_item = |refused: Vec<Option<String>>| {
+        let mut parts = refused.into_iter().map(Option::unwrap_or_default);
+        let mut part = || parts.next().unwrap_or_default();
+        let (place, state) = (part().parse::<usize>().unwrap_or(0), part());
+        let (position, _) = rows.get(place.checked_sub(1)?)?;
+        let cause = refusal_cause(part(), [("column", part()), ("constraint", part())], part());
+        Some(FailedItem { position: *position, failure: sql_failure(&state, cause) })
+    };
+    Ok(refused.into_iter().filter_map(failed_item).collect())
 }
 
 /// Rows to be written one list after another.

@@ -44,18 +44,21 @@ pub(super) fn is_transient(failure: &CallFailure) -> bool {
     TRANSIENT.iter().any(|start| failure.error.starts_with(start))
 }
 
-/// The database's words, and the column or constraint that it names besides.
 fn postgres_cause(error: &PgDatabaseError) -> String {
-    let mut cause = error.message().to_owned();
-    for (what, name) in [("column", error.column()), ("constraint", error.constraint())] {
-        if let Some(name) = name.filter(|name| !cause.contains(*name)) {
+    let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
+    let names = [("column", name(error.column())), ("constraint", name(error.constraint()))];
+    refusal_cause(error.message().to_owned(), names, name(error.detail()))
+}
+
+/// The database's words, and the column or constraint that it names besides.
+pub(super) fn refusal_cause(message: String, names: [(&str, String); 2], detail: String) -> String {
+    let mut cause = message;
+    for (what, name) in names {
+        if !name.is_empty() && !cause.contains(&name) {
             cause += &format!(" ({what} {name:?})");
         }
     }
-    if let Some(detail) = error.detail() {
-        cause += &format!(": {detail}");
-    }
-    cause
+    if detail.is_empty() { cause } else { format!("{cause}: {detail}") }
 }
 
 /// MySQL's own SQLSTATE, but for errors under which it says nothing: dev.mysql.com/doc/mysql-errors, mariadb.com/kb.

@@ -23,7 +23,8 @@ use super::open::connect;
 use super::plan::{PlannedColumn, WriteMode};
 use super::session::{Session, fetch_count};
 use super::statement::{
-    AUDIT_COLUMNS, LEDGER_COLUMNS, Place, claim_in_ledger, rows_per_write, write_arrays, write_audit,
+    AUDIT_COLUMNS, LEDGER_COLUMNS, Place, claim_in_ledger, row_function, rows_per_write, write_arrays,
+    write_audit,
 };
 use super::value::{SqlValue, sql_failure};
 use crate::handler::{FailedItem, HandlerAnswer};
@@ -217,10 +218,14 @@ async fn in_transaction(
     if let Some(outcome) = at_once(session, tables, job).await? {
         return Ok(outcome);
     }
-    session.run("BEGIN").await.map_err(|error| Undone::lost(failure_of(&error)))?;
+    let lost = |error: sqlx::Error| Undone::lost(failure_of(&error));
+    if let Some(function) = row_function(&tables.catalogue, &tables.target, &job.columns) {
+        session.make_row_function(function).await.map_err(lost)?;
+    }
+    session.run("BEGIN").await.map_err(lost)?;
     match apply(session, tables, job).await {
         Ok(failures) => {
-            session.run("COMMIT").await.map_err(|error| Undone::lost(failure_of(&error)))?;
+            session.run("COMMIT").await.map_err(lost)?;
             Ok(failures)
         }
         Err(failure) => {
@@ -237,7 +242,7 @@ async fn at_once(
     tables: &Tables,
     job: &Job,
 ) -> Result<Option<Vec<FailedItem>>, Undone> {
-    let Session::Postgres(connection) = session else { return Ok(None) };
+    let Session::Postgres(connection, _) = session else { return Ok(None) };
     let (target, columns) = (&*tables.target, &*job.columns);
     let dialect = tables.catalogue.dialect;
     let (good, unfit) = sort_rows(job);
@@ -272,7 +277,7 @@ fn statement_at_once(tables: &Tables, columns: &[PlannedColumn]) -> String {
     const IF_NEW: &str = "EXISTS (SELECT FROM claimed)";
     let dialect = tables.catalogue.dialect;
     let claim = claim_in_ledger(dialect);
-    let place = Place { first_parameter: LEDGER_COLUMNS.len() + 1, condition: IF_NEW };
+    let place = Place { first_parameter: LEDGER_COLUMNS.len() + 1, slice: "", condition: IF_NEW };
     let write = write_arrays(&tables.catalogue, &tables.target, columns, place);
     let audit = tables.audit.as_deref().map(|table| {
         let first = LEDGER_COLUMNS.len() + columns.len() + 1;

@@ -29,8 +29,19 @@ const MYSQL_SET_UP: [&str; 2] = [
 /// A connection.
 pub(super) enum Session {
     Sqlite(SqliteConnection),
-    Postgres(PgConnection),
+    Postgres(PgConnection, RowFunction),
     MySql(MySqlConnection),
+}
+
+/// A function of a connection to PostgreSQL that writes rows and finds those that are refused; see [`row_function`](super::statement::row_function).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RowFunction {
+    /// There is none, or one for other rows.
+    Other,
+    /// It was made by this text.
+    Made(String),
+    /// The user may not make one.
+    Refused,
 }
 
 impl Session {
@@ -38,7 +49,9 @@ impl Session {
     pub(super) async fn connect(url: &str) -> Result<Self, sqlx::Error> {
         match Dialect::of_url(url) {
             Some(Dialect::Sqlite) => connect_sqlite(url).await.map(Self::Sqlite),
-            Some(Dialect::Postgres) => connect_postgres(url).await.map(Self::Postgres),
+            Some(Dialect::Postgres) => {
+                connect_postgres(url).await.map(|connection| Self::Postgres(connection, RowFunction::Other))
+            }
             Some(Dialect::MySql) => connect_mysql(url).await.map(Self::MySql),
             None => Err(sqlx::Error::Configuration("the url names no database that is known".into())),
         }
@@ -47,7 +60,7 @@ impl Session {
     pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
-            Self::Postgres(_) => Dialect::Postgres,
+            Self::Postgres(..) => Dialect::Postgres,
             Self::MySql(_) => Dialect::MySql,
         }
     }
@@ -57,7 +70,7 @@ impl Session {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Sqlite(connection) => connection.execute(sql).await.map(drop),
-            Self::Postgres(connection) => connection.execute(sql).await.map(drop),
+            Self::Postgres(connection, _) => connection.execute(sql).await.map(drop),
             // MySQL's protocol prepares no transactions and savepoints.
             Self::MySql(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
         }
@@ -68,7 +81,7 @@ impl Session {
         let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
         match self {
             Self::Sqlite(connection) => connection.prepare(sql).await.map(drop),
-            Self::Postgres(connection) => connection.prepare(sql).await.map(drop),
+            Self::Postgres(connection, _) => connection.prepare(sql).await.map(drop),
             Self::MySql(connection) => connection.prepare(sql).await.map(drop),
         }
     }
@@ -78,7 +91,7 @@ impl Session {
         let sql = AssertSqlSafe(sql.to_owned());
         Ok(match self {
             Self::Sqlite(c) => bind_sqlite(sqlx::query(sql), values).execute(c).await?.rows_affected(),
-            Self::Postgres(c) => bind_postgres(sqlx::query(sql), values).execute(c).await?.rows_affected(),
+            Self::Postgres(c, _) => bind_postgres(sqlx::query(sql), values).execute(c).await?.rows_affected(),
             Self::MySql(c) => bind_mysql(sqlx::query(sql), values).execute(c).await?.rows_affected(),
         })
     }
@@ -100,7 +113,7 @@ impl Session {
                 let query = rows.iter().fold(sqlx::query(sql), |query, row| bind_mysql(query, row));
                 query.execute(connection).await.map(drop)
             }
-            Self::Postgres(connection) => {
+            Self::Postgres(connection, _) => {
                 bind_arrays(sqlx::query(sql), rows, columns).execute(connection).await.map(drop)
             }
         }
@@ -118,7 +131,7 @@ impl Session {
                 let rows = bind_sqlite(sqlx::query(sql), values).fetch_all(connection).await?;
                 rows.iter().map(|row: &SqliteRow| (0..row.len()).map(|n| row.try_get(n)).collect()).collect()
             }
-            Self::Postgres(connection) => {
+            Self::Postgres(connection, _) => {
                 let rows = bind_postgres(sqlx::query(sql), values).fetch_all(connection).await?;
                 rows.iter().map(|row: &PgRow| (0..row.len()).map(|n| row.try_get(n)).collect()).collect()
             }
@@ -129,11 +142,45 @@ impl Session {
         }
     }
 
+    /// Makes sure that PostgreSQL has the function that `sql` makes, outside of any transaction; whether it does.
+    pub(super) async fn make_row_function(&mut self, sql: String) -> Result<bool, sqlx::Error> {
+        let Self::Postgres(connection, function) = self else { return Ok(false) };
+        match function {
+            RowFunction::Made(made) if *made == sql => return Ok(true),
+            RowFunction::Refused => return Ok(false),
+            RowFunction::Made(_) | RowFunction::Other => {}
+        }
+        match connection.execute(AssertSqlSafe(sql.clone())).await {
+            Ok(_) => *function = RowFunction::Made(sql),
+            Err(error) if error.as_database_error().is_some() => *function = RowFunction::Refused,
+            Err(error) => return Err(error),
+        }
+        Ok(*function != RowFunction::Refused)
+    }
+
+    /// Whether the function is there, for the rows that it was made for last.
+    pub(super) fn has_row_function(&self) -> bool {
+        matches!(self, Self::Postgres(_, RowFunction::Made(_)))
+    }
+
+    /// PostgreSQL alone: all rows of a query whose columns are texts, with an array for each column of `rows`.
+    pub(super) async fn fetch_for_rows(
+        &mut self,
+        sql: &str,
+        rows: &[&[SqlValue]],
+        columns: usize,
+    ) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
+        let Self::Postgres(connection, _) = self else { return Ok(Vec::new()) };
+        let query = bind_arrays(sqlx::query(AssertSqlSafe(sql.to_owned())), rows, columns);
+        let rows = query.fetch_all(connection).await?;
+        rows.iter().map(|row: &PgRow| (0..row.len()).map(|n| row.try_get(n)).collect()).collect()
+    }
+
     /// What the server calls this connection, to cancel what it does. None for SQLite.
     pub(super) async fn server_id(&mut self) -> Result<Option<String>, sqlx::Error> {
         let sql = match self {
             Self::Sqlite(_) => return Ok(None),
-            Self::Postgres(_) => "SELECT pg_backend_pid()::text",
+            Self::Postgres(..) => "SELECT pg_backend_pid()::text",
             Self::MySql(_) => "SELECT CAST(connection_id() AS CHAR)",
         };
         let rows = self.fetch_rows(sql, &[]).await?;
@@ -144,7 +191,7 @@ impl Session {
     pub(super) async fn cancel_other(&mut self, server_id: &str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(_) => {
+            Self::Postgres(..) => {
                 let id = [SqlValue::Text(server_id.to_owned())];
                 self.execute("SELECT pg_cancel_backend($1::text::int)", &id).await.map(drop)
             }
@@ -159,7 +206,7 @@ impl Session {
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection) => connection.close().await,
+            Self::Postgres(connection, _) => connection.close().await,
             Self::MySql(connection) => connection.close().await,
         }
     }

@@ -2,6 +2,7 @@
 
 mod conflict;
 mod own_tables;
+mod row_function;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,7 @@ pub use own_tables::schema;
 pub(super) use own_tables::{
     AUDIT_COLUMNS, LEDGER_COLUMNS, claim_in_ledger, prune_ledger, read_ledger, write_audit, write_failures,
 };
+pub(super) use row_function::{call_row_function, row_function};
 
 use super::catalogue::Catalogue;
 use super::dialect::Dialect;
@@ -36,13 +38,15 @@ pub(super) fn rows_per_write(dialect: Dialect, target: &Target, columns: usize) 
 pub(super) struct Place<'a> {
     /// Number of the first array's parameter.
     pub(super) first_parameter: usize,
+    /// Which part of each array, as `[1:2]`; empty: all.
+    pub(super) slice: &'a str,
     /// Holds for each row; empty: all.
     pub(super) condition: &'a str,
 }
 
 impl Place<'_> {
     /// A statement of its own.
-    pub(super) const ALONE: Self = Self { first_parameter: 1, condition: "" };
+    pub(super) const ALONE: Self = Self { first_parameter: 1, slice: "", condition: "" };
 }
 
 /// Writes rows. Within one statement equal keys act in the order of the rows; PostgreSQL takes each key once.
@@ -125,7 +129,8 @@ fn array_rows(catalogue: &Catalogue, columns: &[PlannedColumn], place: Place<'_>
     };
     let casts: Vec<String> = columns.iter().zip(1..).map(cast).collect();
     let count = columns.len();
-    let arrays: Vec<String> = (0..count).map(|n| format!("${}::text[]", place.first_parameter + n)).collect();
+    let array = |n: usize| format!("(${}::text[]){}", place.first_parameter + n, place.slice);
+    let arrays: Vec<String> = (0..count).map(array).collect();
     let names: Vec<String> = (1..=count).map(|n| format!("c{n}")).collect();
     let condition =
         if place.condition.is_empty() { String::new() } else { format!(" WHERE {}", place.condition) };
