@@ -122,9 +122,13 @@ class Dev:
         (Path(self.places["dataDir"]) / "s3" / "input" / key).write_text(content)
 
     def job(self, key: str, handler: str, **more: Any) -> dict[str, Any]:
-        """A job over an object of the bucket `input`."""
-        reader = {"bucket": "input", "key": key, "readerConfig": {"inputType": "CSV"}}
-        return {"itemReader": reader, "itemProcessor": {"handler": handler}, **more}
+        """A job over an object of the bucket `input`, with results: without them failures go where only `dev` can write."""
+        return {
+            "itemReader": {"bucket": "input", "key": key, "readerConfig": {"inputType": "CSV"}},
+            "itemProcessor": {"handler": handler},
+            "resultWriter": {"bucket": "output", "prefix": "python"},
+            **more,
+        }
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ def fresh_id() -> str:
 def test_a_run_goes_from_submit_to_delete(dev: Dev, client: Client) -> None:
     name = fresh_id()
     job = dev.job("ten.csv", "echo", maxBatchSize=3, labels={"team": "data"})
+    del job["resultWriter"]
     run = client.submit(job, map_run_id=name)
     assert run.name == f"mapRuns/{name}"
     assert client.submit(job, map_run_id=name).uid == run.uid

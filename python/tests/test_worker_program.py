@@ -166,14 +166,15 @@ def test_only_the_worker_of_this_process_may_call(stub: Stub) -> None:
     assert seen == []
 
 
-def test_a_call_that_is_given_up_is_cancelled(stub: Stub) -> None:
-    cancelled = threading.Event()
+def test_a_call_that_is_given_up_is_cancelled(stub: Stub, tmp_path: Path) -> None:
+    begun, cancelled = tmp_path / "begun", threading.Event()
 
     def handler(batch: Batch) -> None:
+        begun.touch()
         eventually("the batch is cancelled", batch.cancelled)
         cancelled.set()
 
-    stub.run(handler, {"event": event(1), "hang_up": True}, slots=1)
+    stub.run(handler, {"event": event(1), "hang_up": str(begun)}, slots=1)
     assert cancelled.wait(60)
 
 
@@ -262,6 +263,12 @@ def test_a_signal_drains_and_the_process_ends_well(stub: Stub, tmp_path: Path, n
     assert process.end(number) == 0, process.said()
     assert process.said() == "ended True\n"
     assert not is_alive(program)
+
+
+def test_a_signal_to_the_program_too_is_not_taken_for_a_second_one(stub: Stub, tmp_path: Path) -> None:
+    process, program = start(stub, tmp_path)
+    os.kill(program, signal.SIGTERM)
+    assert process.end() == 0, process.said()
 
 
 def test_a_second_signal_ends_it_at_once(stub: Stub, tmp_path: Path) -> None:

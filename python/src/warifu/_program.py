@@ -17,11 +17,13 @@ _PROGRAM_VARIABLE = "WARIFU_WORKER"
 
 # Becomes the program, once the kernel has promised to kill it when the thread that started it is gone. Arguments: this
 # process's ID, the program, its arguments. SIGKILL and not SIGTERM: without its handlers a worker can only fail batches,
-# while those of a worker that is gone run again elsewhere. What is left of the signal mask would keep it from draining.
+# while those of a worker that is gone run again elsewhere. SIGTERM stays blocked: systemd sends it to every process of a
+# service, and the program would take that and our own signal for two, which end it at once.
 _BECOME = """
 import ctypes, os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGTERM])
 parent, command = int(sys.argv[1]), sys.argv[2:]
-signal.pthread_sigmask(signal.SIG_SETMASK, [])
 if sys.platform == "linux":
     PR_SET_PDEATHSIG = 1
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -29,6 +31,10 @@ if sys.platform == "linux":
 if os.getppid() == parent:
     os.execv(command[0], command)
 """
+# The signal that drains it. It ends the program only before that listens for signals: then it has begun nothing.
+DRAIN = signal.SIGINT
+# Its exit status when a second signal ended it at once.
+ENDED_AT_ONCE = 130
 
 
 def find_program(program: str | os.PathLike[str] | None) -> str:
@@ -64,9 +70,9 @@ class Program:
         """Its process ID."""
         return self._process.pid
 
-    def terminate(self) -> None:
-        """Sends SIGTERM: the first drains, the second ends it at once. May be called by a handler of signals."""
-        self._process.send_signal(signal.SIGTERM)
+    def drain(self) -> None:
+        """The first call drains it, the second ends it at once. May be made by a handler of signals."""
+        self._process.send_signal(DRAIN)
 
     def wait(self) -> int:
         """Waits for its end. Returns the exit status; a signal is its negative number."""

@@ -26,6 +26,8 @@ _SECRET_VARIABLE = "HTTP_WARIFU_SECRET"
 _END_WITHIN = 5.0
 # Requests up to so many bytes stay in memory: larger than any batch but one of a single large item.
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
+# Idle connections are the worker's to close: if the server did so, a call could meet the end of its connection and fail.
+_IDLE_TIMEOUT = 30 * 86_400
 # Connections beyond one for each call: those that the worker closes, and strangers'.
 _SPARE_CONNECTIONS = 64
 
@@ -52,6 +54,7 @@ class HandlerServer:
             threads=slots,
             connection_limit=2 * slots + _SPARE_CONNECTIONS,
             inbuf_overflow=_IN_MEMORY_BYTES,
+            channel_timeout=_IDLE_TIMEOUT,
             # Notices that the worker hung up while the handler runs.
             channel_request_lookahead=1,
             asyncore_use_poll=True,

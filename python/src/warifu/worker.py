@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from warifu._program import Program, find_program
+from warifu._program import DRAIN, ENDED_AT_ONCE, Program, find_program
 from warifu._server import Handler, HandlerServer
 from warifu.errors import WorkerError
 
@@ -26,8 +26,8 @@ from warifu.errors import WorkerError
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,128}")
 _BUILT_IN = ("echo", "noop")
 _MOST_SLOTS = 4096
-# Status of the program when a second signal ended it at once.
-_ENDED_AT_ONCE = 130
+# An answer to one batch, as with exec: many times what goes in.
+_MOST_ANSWER_BYTES = 32 * 1024 * 1024
 
 Function = TypeVar("Function", bound=Handler)
 Value = str | int | bool | Sequence[str]
@@ -65,7 +65,7 @@ class Worker:
         self._handlers: dict[str, Handler] = {}
         self._program: Program | None = None
         self._stopping = False
-        # Taken once, as each SIGTERM after the first ends the program at once.
+        # Taken once, as each further request to drain ends the program at once.
         self._drain = threading.Lock()
         self._running = threading.Lock()
 
@@ -113,7 +113,7 @@ class Worker:
         self._stopping = True
         program = self._program
         if program is not None and self._drain.acquire(blocking=False):
-            program.terminate()
+            program.drain()
 
     def _run_program(self, path: str, config: Path) -> None:
         signals: list[int] = []
@@ -127,10 +127,9 @@ class Worker:
             finally:
                 self._program = None
                 program.kill()
-        if len(signals) > 1 and status in (_ENDED_AT_ONCE, -signal.SIGTERM):
+        if len(signals) > 1 and status in (-DRAIN, ENDED_AT_ONCE):
             raise KeyboardInterrupt if signals[-1] == signal.SIGINT else SystemExit(128 + signals[-1])
-        # SIGTERM ends it before it listens for signals: it has begun nothing.
-        if status != 0 and not (self._stopping and status == -signal.SIGTERM):
+        if status != 0 and not (self._stopping and status == -DRAIN):
             raise WorkerError(f"{path} ended with {_shown(status)}; its log on standard error says why")
 
     @contextmanager
@@ -141,7 +140,7 @@ class Worker:
             signals.append(number)
             self.stop()
             if len(signals) > 1 and self._program is not None:
-                self._program.terminate()
+                self._program.drain()
 
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -151,7 +150,8 @@ class Worker:
             yield
         finally:
             for number, action in before.items():
-                signal.signal(number, action)
+                # None: it was not set by Python, and cannot be set again.
+                signal.signal(number, signal.SIG_DFL if action is None else action)
 
     def _arguments(self, config: Path) -> list[str]:
         """Flags, because they stand over the environment."""
@@ -166,6 +166,7 @@ class Worker:
                 "type": "http",
                 "url": server.url(name),
                 "protocol": "plain",
+                "max_response_bytes": _MOST_ANSWER_BYTES,
                 "headers": server.headers,
             }
         path = directory / "worker.toml"
