@@ -40,7 +40,8 @@ def main() -> int:
             eventually("the handler has begun", Path(entry["hang_up"]).exists)
         else:
             answer = connection.getresponse()
-            answers.append({"status": answer.status, "answer": json.loads(answer.read())})
+            failed = answer.getheader("X-Amz-Function-Error") is not None
+            answers.append({"status": answer.status, "failed": failed, "answer": json.loads(answer.read())})
         connection.close()
     partial = Path(os.environ["STUB_ANSWERS"] + ".part")
     partial.write_text(json.dumps(answers))

@@ -113,14 +113,14 @@ ITEMS = ({"a": "1"}, {"a": "ü2"}, {"a": "3"})
 
 
 @pytest.mark.parametrize(
-    ("handler", "status", "answer"),
+    ("handler", "failed", "answer"),
     [
-        (lambda batch: None, 200, None),
-        (lambda batch: [item["a"] for item in batch.items], 200, {"results": ["1", "ü2", "3"]}),
-        (lambda batch: (1, None, {"b": [True]}), 200, {"results": [1, None, {"b": [True]}]}),
+        (lambda batch: None, False, None),
+        (lambda batch: [item["a"] for item in batch.items], False, {"results": ["1", "ü2", "3"]}),
+        (lambda batch: (1, None, {"b": [True]}), False, {"results": [1, None, {"b": [True]}]}),
         (
             fails_one,
-            200,
+            False,
             {
                 "results": ["1", "ü2", "3"],
                 "batchItemFailures": [
@@ -129,14 +129,14 @@ ITEMS = ({"a": "1"}, {"a": "ü2"}, {"a": "3"})
                 ],
             },
         ),
-        (raises(ValueError("that is wrong")), 500, {"errorType": "ValueError", "errorMessage": "that is wrong"}),
-        (raises(BatchError("Upstream.Busy", "later")), 500, {"errorType": "Upstream.Busy", "errorMessage": "later"}),
-        (raises(SystemExit(3)), 500, {"errorType": "SystemExit", "errorMessage": "3"}),
+        (raises(ValueError("that is wrong")), True, {"errorType": "ValueError", "errorMessage": "that is wrong"}),
+        (raises(BatchError("Upstream.Busy", "later")), True, {"errorType": "Upstream.Busy", "errorMessage": "later"}),
+        (raises(SystemExit(3)), True, {"errorType": "SystemExit", "errorMessage": "3"}),
     ],
 )
-def test_what_a_handler_says_is_the_answer(stub: Stub, handler: Callable[[Batch], Any], status: int, answer: Any) -> None:
+def test_what_a_handler_says_is_the_answer(stub: Stub, handler: Callable[[Batch], Any], failed: bool, answer: Any) -> None:
     _, said = stub.run(handler, {"event": event(*ITEMS)})
-    assert said == {"status": status, "answer": answer}
+    assert said == {"status": 200, "failed": failed, "answer": answer}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_no_answer_can_be_fails_the_batch(
     stub: Stub, handler: Callable[[Batch], Any], error_type: str, message: str
 ) -> None:
     _, said = stub.run(handler, {"event": event(*ITEMS)})
-    assert (said["status"], said["answer"]["errorType"]) == (500, error_type)
+    assert (said["failed"], said["answer"]["errorType"]) == (True, error_type)
     assert message in said["answer"]["errorMessage"]
 
 
@@ -184,7 +184,7 @@ def test_the_program_is_told_what_the_worker_was_told(stub: Stub, monkeypatch: p
     told, *_ = stub.run(lambda batch: None, slots=3, id="w-1", settings=settings)
     assert told["arguments"][2:] == ["--slots", "3", "--endpoint", "http://10.0.0.1:1", "--id", "w-1"]
     assert '[s3]\nendpoint_url = "http://a\\"b"\nforce_path_style = true\n' in told["config"]
-    assert 'type = "http"' in told["config"] and 'protocol = "plain"' in told["config"]
+    assert 'type = "http"' in told["config"] and 'event_format = "warifu"' in told["config"]
     assert not Path(told["arguments"][1]).exists()
 
 

@@ -8,7 +8,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from waitress import create_server, wasyncore
@@ -19,6 +19,8 @@ Handler = Callable[[Batch], Any]
 
 # Carries what only this process and its worker know: anyone on the machine may connect to a port of loopback.
 SECRET_HEADER = "Warifu-Secret"
+# Lambda's own sign that a function failed. By a status the worker would name the failure after that, and not as it is.
+_FUNCTION_ERROR = ("X-Amz-Function-Error", "Unhandled")
 # When nobody waits any more, in milliseconds since 1970.
 _DEADLINE_VARIABLE = "HTTP_WARIFU_DEADLINE"
 _SECRET_VARIABLE = "HTTP_WARIFU_SECRET"
@@ -32,6 +34,12 @@ _IDLE_TIMEOUT = 30 * 86_400
 _SPARE_CONNECTIONS = 64
 
 _log = logging.getLogger("warifu")
+
+
+class _Response(NamedTuple):
+    status: str
+    body: bytes = b"null"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class HandlerServer:
@@ -85,29 +93,30 @@ class HandlerServer:
         self._thread.join()
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        status, body = self._respond(environ)
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-        return [body]
+        response = self._respond(environ)
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(response.body)))]
+        start_response(response.status, [*headers, *response.headers])
+        return [response.body]
 
-    def _respond(self, environ: dict[str, Any]) -> tuple[str, bytes]:
+    def _respond(self, environ: dict[str, Any]) -> _Response:
         # Bytes, as a header may hold characters that are not ASCII.
         given = environ.get(_SECRET_VARIABLE, "").encode("latin-1", "replace")
         if not hmac.compare_digest(given, self._secret.encode()):
-            return "403 Forbidden", b"null"
+            return _Response("403 Forbidden")
         handler = self._handlers.get(environ["PATH_INFO"].removeprefix("/"))
         if handler is None or environ["REQUEST_METHOD"] != "POST":
-            return "404 Not Found", b"null"
+            return _Response("404 Not Found")
         return self._call(handler, environ)
 
-    def _call(self, handler: Handler, environ: dict[str, Any]) -> tuple[str, bytes]:
+    def _call(self, handler: Handler, environ: dict[str, Any]) -> _Response:
         has_hung_up: Callable[[], bool] = environ["waitress.client_disconnected"]
         event = environ["wsgi.input"].read()
         batch = read_event(event, environ.get(_DEADLINE_VARIABLE), lambda: self._ending.is_set() or has_hung_up())
         if batch.cancelled():
             # It waited for a thread until it was given up.
-            return "503 Service Unavailable", b"null"
+            return _Response("503 Service Unavailable")
         try:
-            return "200 OK", write_answer(batch, handler(batch))
+            return _Response("200 OK", write_answer(batch, handler(batch)))
         except BaseException as error:
             _log.exception("a handler failed on batch %s of %s", batch.batch_number, batch.map_run_id)
-            return "500 Internal Server Error", write_error(error)
+            return _Response("200 OK", write_error(error), (_FUNCTION_ERROR,))

@@ -165,7 +165,9 @@ class Worker:
             sections[f'handlers."{name}"'] = {
                 "type": "http",
                 "url": server.url(name),
-                "protocol": "plain",
+                # Its errors have names of their own; those of `plain` are named after the status.
+                "protocol": "lambda",
+                "event_format": "warifu",
                 "max_response_bytes": _MOST_ANSWER_BYTES,
                 "headers": server.headers,
             }
