@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -24,15 +23,6 @@ _numbers = itertools.count()
 
 def fresh_id() -> str:
     return f"worker-{next(_numbers)}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _http_handlers(tmp_path_factory: pytest.TempPathFactory) -> None:
-    config = tmp_path_factory.mktemp("config") / "worker.toml"
-    config.write_text('[handlers.h]\ntype = "http"\nurl = "http://127.0.0.1:1/h"\nprotocol = "plain"\n')
-    checked = subprocess.run([binary("warifu-worker"), "--config", str(config), "--check-config"], capture_output=True)
-    if checked.returncode != 0:
-        pytest.skip("this warifu-worker has no http handlers")
 
 
 @pytest.fixture

@@ -38,6 +38,9 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("warifu/", env!
 /// Stands for all requests with the same items.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// When nobody waits for the answer any more, in milliseconds since 1970.
+const DEADLINE: HeaderName = HeaderName::from_static("warifu-deadline");
+
 /// Calls a service for each batch.
 pub struct Http {
     config: HttpConfig,
@@ -85,6 +88,7 @@ impl Http {
     async fn exchange(&self, call: &BatchCall, event: Bytes) -> Result<Reply, Broken> {
         let mut headers = self.headers.clone();
         headers.insert(IDEMPOTENCY_KEY, self.idempotency_key(call));
+        headers.insert(DEADLINE, call.identity().deadline.0.into());
         exchange::exchange(&self.client, &self.config, headers, event).await
     }
 

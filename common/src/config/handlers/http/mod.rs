@@ -38,7 +38,7 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 8 << 10;
 
 /// Headers that the worker writes itself, or that belong to the connection.
-const OWN_HEADERS: [HeaderName; 13] = [
+const OWN_HEADERS: [HeaderName; 14] = [
     header::CONNECTION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
@@ -52,6 +52,7 @@ const OWN_HEADERS: [HeaderName; 13] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("warifu-deadline"),
 ];
 
 /// A service that is called for each batch.

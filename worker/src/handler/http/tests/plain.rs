@@ -9,7 +9,9 @@ async fn the_event_is_posted_with_its_headers() {
     let server = Server::start(|_| ok("[\"x\", 2]")).await;
     let url = format!("http://me:secret@{}/hook?q=1", server.address);
     let handler = handler(&url, "headers = { X-Mine = 'mine' }");
-    let answer = handler.call(call(), CancellationToken::new()).await;
+    let call = call();
+    let deadline = call.identity().deadline.0.to_string();
+    let answer = handler.call(call, CancellationToken::new()).await;
     assert_eq!(outputs(answer), ["\"x\"", "2"]);
     let seen = &server.seen()[0];
     assert!(seen.head.starts_with("POST /hook?q=1 HTTP/1.1\r\n"), "{}", seen.head);
@@ -18,6 +20,7 @@ async fn the_event_is_posted_with_its_headers() {
         ("host", host.as_str()),
         ("content-type", "application/json"),
         ("idempotency-key", "run-1/7/0"),
+        ("warifu-deadline", deadline.as_str()),
         ("authorization", "Basic bWU6c2VjcmV0"),
         ("x-mine", "mine"),
         ("user-agent", concat!("warifu/", env!("CARGO_PKG_VERSION"))),
