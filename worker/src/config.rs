@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use warifu_common::config::handlers::{self, ExecConfig, HandlerConfig};
+use warifu_common::config::handlers::{self, ConfiguredHandler, ExecConfig, HandlerConfig};
 use warifu_common::config::{self, ConfigError, ConfigProblem, Setting};
 use warifu_common::model::HandlerName;
 use warifu_common::object_store::S3Settings;
 
 use crate::handler::exec::{Exec, ExecOutput};
+use crate::handler::http::Http;
 use crate::handler::sql::Sql;
-use crate::handler::{Echo, Handler, Noop};
+use crate::handler::{Classified, Echo, Handler, Noop};
 
 /// A worker's configuration with its handlers made.
 pub struct WorkerConfig {
@@ -33,7 +34,7 @@ impl WorkerConfig {
         let mut handlers = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, handler) in &settings.handlers {
-            match handler_of(handler) {
+            match handler_in_classes(handler) {
                 Ok(handler) => drop(handlers.insert(name.clone(), handler)),
                 Err(description) => {
                     problems.push(ConfigProblem { key: format!("handlers.{name}"), description });
@@ -60,12 +61,22 @@ impl WorkerConfig {
     }
 }
 
+/// The handler of a section, with its failures in the classes that the section gives them.
+fn handler_in_classes(configured: &ConfiguredHandler) -> Result<Arc<dyn Handler>, String> {
+    let handler = handler_of(&configured.handler)?;
+    if configured.error_classes.is_empty() {
+        return Ok(handler);
+    }
+    Ok(Arc::new(Classified::new(handler, configured.error_classes.clone())))
+}
+
 /// The handler that a configuration stands for.
 pub fn handler_of(config: &HandlerConfig) -> Result<Arc<dyn Handler>, String> {
     Ok(match config {
         HandlerConfig::Echo => Arc::new(Echo),
         HandlerConfig::Noop => Arc::new(Noop),
         HandlerConfig::Exec(config) => Arc::new(exec_of(config)),
+        HandlerConfig::Http(config) => Arc::new(Http::new(config.clone())?),
         HandlerConfig::Sql(config) => Arc::new(Sql::new(config.clone())?),
     })
 }

@@ -21,7 +21,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use coordinator::{CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig};
-pub use handlers::HandlerConfig;
+pub use handlers::{ConfiguredHandler, HandlerConfig};
 pub use parts::{AccessRules, S3Config, Secret, TelemetryConfig, parse_duration, redacted_url};
 pub use source::{Setting, Source};
 pub use store::{CompactionConfig, EtcdConfig, EtcdTlsConfig, StoreConfig};

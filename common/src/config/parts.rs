@@ -9,7 +9,7 @@ use super::section::Reader;
 use crate::telemetry::LogFormat;
 
 /// What stands for a secret where configuration is printed.
-const REDACTED: &str = "***";
+pub(super) const REDACTED: &str = "***";
 
 /// A text that must not be printed.
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -130,7 +130,8 @@ impl<'a> Section<'a> {
         match self.table.remove(key)? {
             Value::Table(table) => Some(Section { reader: self.reader, path, table, overridable: false }),
             other => {
-                self.reader.problem(&path, format!("wants a table, not {}", describe(&other)));
+                // A text in place of a table of secrets may be one itself.
+                self.reader.problem(&path, format!("wants a table, not a {}", other.type_str()));
                 None
             }
         }

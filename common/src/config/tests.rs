@@ -203,7 +203,7 @@ workdir = "/srv"
 #[test]
 fn handlers_are_read_with_their_references() {
     let config = worker(WORKER, &[("DIR", "/data"), ("SECRET", "hunter2")]).unwrap();
-    let handler = |name: &str| &config.handlers[&HandlerName::new(name).unwrap()];
+    let handler = |name: &str| &config.handlers[&HandlerName::new(name).unwrap()].handler;
     let HandlerConfig::Sql(sql) = handler("user-stats") else { panic!("sql") };
     assert_eq!(sql.url, "sqlite:///data/users.db");
     assert_eq!(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use warifu_model::{HandlerName, WorkerId};
 
 use super::ConfigError;
-use super::handlers::{self, HandlerConfig};
+use super::handlers::{self, ConfiguredHandler};
 use super::parts::{S3Config, TelemetryConfig, serialize_duration};
 use super::section::Reader;
 use super::source::Source;
@@ -32,7 +32,7 @@ pub struct WorkerConfig {
     pub telemetry: TelemetryConfig,
     /// Its handlers by name, the built-in ones among them.
     #[serde(serialize_with = "serialize_handlers")]
-    pub handlers: BTreeMap<HandlerName, HandlerConfig>,
+    pub handlers: BTreeMap<HandlerName, ConfiguredHandler>,
 }
 
 /// `[coordinator]`
@@ -65,7 +65,7 @@ fn serialize_id<S: serde::Serializer>(id: &Option<WorkerId>, serializer: S) -> R
 }
 
 fn serialize_handlers<S: serde::Serializer>(
-    handlers: &BTreeMap<HandlerName, HandlerConfig>,
+    handlers: &BTreeMap<HandlerName, ConfiguredHandler>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(handlers.iter().map(|(name, handler)| (name.as_str(), handler)))

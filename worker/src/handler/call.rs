@@ -88,6 +88,11 @@ impl BatchCall {
         }
     }
 
+    /// The same call with the item at `position` alone.
+    pub fn only(&self, position: usize) -> Self {
+        Self { offsets: Arc::from([self.offsets[position]]), ..self.clone() }
+    }
+
     /// Stands for all attempts at the same items: `RUN/BATCH/ROUND`.
     pub fn idempotency_key(&self) -> String {
         format!("{}/{}/{}", self.run.map_run, self.identity.batch_number, self.identity.round)

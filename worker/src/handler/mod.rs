@@ -6,9 +6,11 @@
 
 mod answer;
 mod call;
+mod classified;
 mod echo;
 mod event_format;
 pub mod exec;
+pub mod http;
 mod noop;
 pub mod sql;
 
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::{FailedItem, HandlerAnswer, Outputs};
 pub use call::{BatchCall, BatchIdentity, CallItem, RunFacts};
+pub use classified::Classified;
 pub use echo::Echo;
 pub use noop::Noop;
 

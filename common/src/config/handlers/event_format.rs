@@ -1,12 +1,12 @@
 //! `event_format`: the JSON in which a handler gets batches and answers.
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::config::section::Section;
 
 /// The JSON in which a handler gets batches and answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventFormat {
     /// Our own: items with their identity; an answer for each item.
     Warifu,
@@ -19,6 +19,21 @@ pub enum EventFormat {
 
 const WORDS: [(&str, EventFormat); 2] =
     [("warifu", EventFormat::Warifu), ("states", EventFormat::States { partial_failures: false })];
+
+/// As the keys that it is read from, for `#[serde(flatten)]`.
+impl Serialize for EventFormat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut keys = serializer.serialize_map(None)?;
+        match self {
+            Self::Warifu => keys.serialize_entry("event_format", "warifu")?,
+            Self::States { partial_failures } => {
+                keys.serialize_entry("event_format", "states")?;
+                keys.serialize_entry("partial_failures", partial_failures)?;
+            }
+        }
+        keys.end()
+    }
+}
 
 /// Reads `event_format` and `partial_failures`.
 pub(super) fn read(section: &mut Section<'_>, default: EventFormat) -> EventFormat {

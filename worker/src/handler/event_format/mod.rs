@@ -19,7 +19,7 @@ use reply::compact_reply;
 /// Something that takes one event as JSON and answers it with JSON.
 #[async_trait]
 pub(super) trait Invoke: Sync {
-    /// Gives `event` to the handler of `call`. An answer without bytes is the same as `null`.
+    /// Gives `event` to the handler. `call` has the items of the event and no others. An answer without bytes is the same as `null`.
     async fn invoke(
         &self,
         call: &BatchCall,
@@ -35,13 +35,18 @@ pub(super) async fn call_by_event(
     call: &BatchCall,
     cancel: &CancellationToken,
 ) -> HandlerAnswer {
-    if matches!(format, EventFormat::States { .. }) && !call.run().batched {
+    if wants_bare_items(format, call) {
         return call_by_items(handler, call, cancel).await;
     }
     match handler.invoke(call, batch_event(format, call), cancel).await {
         Ok(reply) => read_reply(format, &reply, call),
         Err(failure) => HandlerAnswer::Failed(failure),
     }
+}
+
+/// Whether each event is one item and nothing around it: AWS's shape where the job has no `itemBatcher`.
+pub(super) fn wants_bare_items(format: EventFormat, call: &BatchCall) -> bool {
+    matches!(format, EventFormat::States { .. }) && !call.run().batched
 }
 
 /// Each item succeeds or fails alone.
@@ -53,7 +58,7 @@ async fn call_by_items(handler: &impl Invoke, call: &BatchCall, cancel: &Cancell
         if cancel.is_cancelled() {
             break;
         }
-        let reply = handler.invoke(call, item_event(call, position), cancel).await;
+        let reply = handler.invoke(&call.only(position), item_event(call, position), cancel).await;
         match reply.and_then(|reply| compact_reply(&reply)) {
             Ok(output) => outputs.push(&output),
             Err(failure) => {

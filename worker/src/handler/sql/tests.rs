@@ -51,7 +51,7 @@ impl Database {
         let text = format!("[handlers.t]\ntype = 'sql'\nurl = '{}'\n{toml}", self.url());
         let source = Source::new(None, &text, BTreeMap::new(), Vec::new()).unwrap();
         let config = WorkerConfig::from_source(source).unwrap();
-        match &config.handlers[&HandlerName::new("t").unwrap()] {
+        match &config.handlers[&HandlerName::new("t").unwrap()].handler {
             HandlerConfig::Sql(config) => Sql::new(config.clone()).unwrap(),
             other => panic!("{other:?}"),
         }
