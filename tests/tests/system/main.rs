@@ -23,6 +23,7 @@ mod failover;
 mod faults;
 mod generated_profiles;
 mod grpc_tools;
+mod http_handler;
 mod kill_process;
 mod many_workers;
 mod memory;
