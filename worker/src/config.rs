@@ -10,6 +10,7 @@ use warifu_common::model::HandlerName;
 use warifu_common::object_store::S3Settings;
 
 use crate::handler::exec::{Exec, ExecOutput};
+use crate::handler::lambda::Lambda;
 use crate::handler::sql::Sql;
 use crate::handler::{Echo, Handler, Noop};
 
@@ -66,6 +67,7 @@ pub fn handler_of(config: &HandlerConfig) -> Result<Arc<dyn Handler>, String> {
         HandlerConfig::Echo => Arc::new(Echo),
         HandlerConfig::Noop => Arc::new(Noop),
         HandlerConfig::Exec(config) => Arc::new(exec_of(config)),
+        HandlerConfig::Lambda(config) => Arc::new(Lambda::new(config.clone())),
         HandlerConfig::Sql(config) => Arc::new(Sql::new(config.clone())?),
     })
 }

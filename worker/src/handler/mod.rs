@@ -9,8 +9,12 @@ mod call;
 mod echo;
 mod event_format;
 pub mod exec;
+pub mod lambda;
 mod noop;
+mod process;
 pub mod sql;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +24,9 @@ pub use call::{BatchCall, BatchIdentity, CallItem, RunFacts};
 pub use echo::Echo;
 pub use noop::Noop;
 
+/// How long a handler may take to say whether it can work, unless it says otherwise.
+const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Runs the batches of jobs that name it. One instance serves all slots at once.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
@@ -27,6 +34,11 @@ pub trait Handler: Send + Sync + 'static {
     /// users as the reason.
     async fn check(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// How long the check may take before it counts as failed.
+    fn check_timeout(&self) -> Duration {
+        DEFAULT_CHECK_TIMEOUT
     }
 
     /// Handles one batch.

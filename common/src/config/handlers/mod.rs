@@ -2,6 +2,8 @@
 
 mod event_format;
 mod exec;
+mod lambda;
+mod program;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use super::section::{Reader, Section};
 
 pub use event_format::EventFormat;
 pub use exec::{ExecConfig, ExecOutput};
+pub use lambda::{LambdaConfig, is_reserved_for_runtime};
 pub use sql::{
     AuditConfig, ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlConfig,
     SqlStatement, SqlType,
@@ -33,6 +36,8 @@ pub enum HandlerConfig {
     Noop,
     /// A process for each batch.
     Exec(ExecConfig),
+    /// An AWS Lambda function in processes of its own.
+    Lambda(LambdaConfig),
     /// Rows of a table.
     Sql(SqlConfig),
 }
@@ -56,22 +61,41 @@ pub(super) fn read_all(reader: &Reader) -> BTreeMap<HandlerName, HandlerConfig> 
         if let Err(error) = &checked {
             reader.problem(&path, format!("is no handler name: {}", error.rule));
         }
-        if let (Ok(name), Some(handler)) = (checked, read(section)) {
+        // A name that is wrong has been noted; what else is wrong is noted, too.
+        let stand_in = || HandlerName::new("unnamed").expect("it is a plain word");
+        let handler = read(checked.as_ref().ok().unwrap_or(&stand_in()), section);
+        if let (Ok(name), Some(handler)) = (checked, handler) {
             handlers.insert(name, handler);
         }
     }
     handlers
 }
 
-fn read(mut section: Section<'_>) -> Option<HandlerConfig> {
+/// Notes every handler that wants more processes ahead than the worker has slots.
+pub(super) fn check_slots(reader: &Reader, handlers: &BTreeMap<HandlerName, HandlerConfig>, slots: u32) {
+    for (name, handler) in handlers {
+        if let HandlerConfig::Lambda(lambda) = handler
+            && lambda.warm > slots
+        {
+            let warm = lambda.warm;
+            reader.problem(
+                &format!("handlers.{name}.warm"),
+                format!("{warm} processes would be kept for {slots} slots; write at most worker.slots"),
+            );
+        }
+    }
+}
+
+fn read(name: &HandlerName, mut section: Section<'_>) -> Option<HandlerConfig> {
     let kind = section.required_text("type")?;
     match kind.as_str() {
         "exec" => exec::read(section).map(HandlerConfig::Exec),
         "sql" => sql::read(section).map(HandlerConfig::Sql),
-        "lambda" | "http" => {
+        "lambda" => lambda::read(name, section).map(HandlerConfig::Lambda),
+        "http" => {
             section.problem(
                 "type",
-                format!("{kind} handlers are not available in this version; exec and sql are"),
+                format!("{kind} handlers are not available in this version; exec, lambda and sql are"),
             );
             None
         }
@@ -80,7 +104,10 @@ fn read(mut section: Section<'_>) -> Option<HandlerConfig> {
             None
         }
         other => {
-            section.problem("type", format!("{other:?} is no type of handler; write \"exec\" or \"sql\""));
+            section.problem(
+                "type",
+                format!("{other:?} is no type of handler; write \"exec\", \"lambda\" or \"sql\""),
+            );
             None
         }
     }
