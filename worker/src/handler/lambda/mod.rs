@@ -71,7 +71,7 @@ impl Handler for Lambda {
         }
         find_program(program.as_ref(), workdir)?;
         if self.config.warm > 0 {
-            let started = self.pool.take().await;
+            let started = self.pool.take_for_check().await;
             let runtime =
                 started.map_err(|failure| cut_cause(format!("{}: {}", failure.error, failure.cause)))?;
             self.pool.put(runtime);

@@ -89,6 +89,14 @@ impl Pool {
         }
     }
 
+    /// The same, but a start that fails is neither told nor remembered: whoever asked for the check tells it.
+    pub(super) async fn take_for_check(&self) -> Result<Runtime, CallFailure> {
+        match self.shared.take_idle() {
+            Some(runtime) => Ok(runtime),
+            None => self.shared.start_once().await,
+        }
+    }
+
     /// Gives back a process that may take another event.
     pub(super) fn put(&self, runtime: Runtime) {
         self.shared.put(runtime);
@@ -98,7 +106,11 @@ impl Pool {
 
 impl Shared {
     async fn start(&self) -> Result<Runtime, CallFailure> {
-        self.starts.run(async { Runtime::start(&self.config, Member::new(&self.census)).await }).await
+        self.starts.run(self.start_once()).await
+    }
+
+    async fn start_once(&self) -> Result<Runtime, CallFailure> {
+        Runtime::start(&self.config, Member::new(&self.census)).await
     }
 
     fn take_idle(&self) -> Option<Runtime> {
