@@ -24,6 +24,7 @@ mod faults;
 mod generated_profiles;
 mod grpc_tools;
 mod kill_process;
+mod lambda;
 mod many_workers;
 mod memory;
 mod quickstart;
