@@ -11,6 +11,7 @@ use warifu_common::object_store::S3Settings;
 
 use crate::handler::exec::{Exec, ExecOutput};
 use crate::handler::http::Http;
+use crate::handler::lambda::Lambda;
 use crate::handler::sql::Sql;
 use crate::handler::{Classified, Echo, Handler, Noop};
 
@@ -77,6 +78,7 @@ pub fn handler_of(config: &HandlerConfig) -> Result<Arc<dyn Handler>, String> {
         HandlerConfig::Noop => Arc::new(Noop),
         HandlerConfig::Exec(config) => Arc::new(exec_of(config)),
         HandlerConfig::Http(config) => Arc::new(Http::new(config.clone())?),
+        HandlerConfig::Lambda(config) => Arc::new(Lambda::new(config.clone())),
         HandlerConfig::Sql(config) => Arc::new(Sql::new(config.clone())?),
     })
 }

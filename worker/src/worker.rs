@@ -24,9 +24,6 @@ pub const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
 /// Time for what runs when the worker is told to stop, unless it is said otherwise.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// How long a handler may take to say whether it can work.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -178,13 +175,14 @@ async fn check_handlers(handlers: &BTreeMap<HandlerName, Arc<dyn Handler>>) -> V
     let check = |(name, handler): (&HandlerName, &Arc<dyn Handler>)| {
         let (name, handler) = (name.clone(), Arc::clone(handler));
         // A task of its own: a check may open a transaction, which a timeout must not cut off.
+        let patience = handler.check_timeout();
         let checking = tokio::spawn(async move { handler.check().await });
         async move {
-            let unavailable = match timeout(CHECK_TIMEOUT, checking).await {
+            let unavailable = match timeout(patience, checking).await {
                 Ok(Ok(Ok(()))) => None,
                 Ok(Ok(Err(reason))) => Some(reason),
                 Ok(Err(_)) => Some("its check panicked".to_owned()),
-                Err(_) => Some(format!("its check took longer than {} s", CHECK_TIMEOUT.as_secs())),
+                Err(_) => Some(format!("its check took longer than {} s", patience.as_secs())),
             };
             if let Some(reason) = &unavailable {
                 warn!(handler = %name, reason, "a handler is not offered");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use warifu_model::HandlerName;
 
 use super::handlers::{
-    ColumnSource, ContextValue, EmptyRule, ExecOutput, HandlerConfig, Literal, OnConflict, SqlStatement,
-    SqlType,
+    ColumnSource, ContextValue, EmptyRule, EventFormat, ExecOutput, HandlerConfig, LambdaConfig, Literal,
+    OnConflict, SqlStatement, SqlType,
 };
 use super::{
     CompactionConfig, ConfigError, CoordinatorConfig, Secret, Setting, Source, StoreConfig, WorkerConfig,
@@ -198,6 +198,12 @@ command = ["python3", "clean.py"]
 output = "text"
 env = { TOKEN = "${SECRET}" }
 workdir = "/srv"
+[handlers.legacy]
+type = "lambda"
+command = ["python3", "-m", "awslambdaric", "app.handler"]
+warm = 2
+partial_failures = true
+env = { PASSWORD = "${SECRET}" }
 "#;
 
 #[test]
@@ -225,6 +231,16 @@ fn handlers_are_read_with_their_references() {
     let HandlerConfig::Exec(exec) = handler("clean") else { panic!("exec") };
     assert_eq!((exec.command.len(), exec.output), (2, ExecOutput::Text));
     assert_eq!(exec.env["TOKEN"].expose(), "hunter2");
+    let HandlerConfig::Lambda(lambda) = handler("legacy") else { panic!("lambda") };
+    assert_eq!((lambda.function_name.as_str(), lambda.warm), ("legacy", 2));
+    assert_eq!(lambda.event_format, EventFormat::States { partial_failures: true });
+    assert_eq!(lambda.env["PASSWORD"].expose(), "hunter2");
+    let default = LambdaConfig::new("legacy", lambda.command.clone());
+    assert_eq!((default.warm, default.max_response_bytes), (1, 6_291_556));
+    assert_eq!(
+        (lambda.init_timeout, lambda.idle_timeout),
+        (Duration::from_secs(10), Duration::from_secs(300))
+    );
 }
 
 #[test]
@@ -232,6 +248,7 @@ fn what_is_printed_holds_no_secret_and_reads_back() {
     let printed = worker(WORKER, &[("DIR", "/data"), ("SECRET", "hunter2")]).unwrap().to_redacted_toml();
     assert!(!printed.contains("hunter2") && printed.contains("TOKEN = \"***\""), "{printed}");
     assert!(printed.contains("drain_timeout = \"100s\""), "{printed}");
+    assert!(printed.contains("event_format = \"states\"\npartial_failures = true\n"), "{printed}");
     let coordinator_toml = coordinator(STORE, &[]).unwrap().to_redacted_toml();
     let again = coordinator(&coordinator_toml, &[]).unwrap();
     assert_eq!(again.to_redacted_toml(), coordinator_toml);
@@ -242,9 +259,17 @@ fn every_problem_of_a_handler_is_reported_with_its_key() {
     let text = r#"
 [handlers.echo]
 type = "exec"
+[handlers.hook]
+type = "http"
 [handlers.fn]
 type = "lambda"
-command = ["a"]
+warm = 9
+event_format = "warifu"
+partial_failures = true
+function_name = "a b"
+init_timeout = "2h"
+max_response_bytes = 0
+env = { AWS_LAMBDA_RUNTIME_API = "x" }
 [handlers.run]
 type = "exec"
 command = []
@@ -276,7 +301,14 @@ type = "ftp"
 "#;
     let expected = [
         "handlers.echo: is built in; choose another name",
-        "handlers.fn.type: lambda handlers are not available in this version",
+        "handlers.hook.type: http handlers are not available in this version",
+        "handlers.fn.command: is required: program and arguments",
+        "handlers.fn.partial_failures: is only for event_format = \"states\"",
+        "handlers.fn.function_name: \"a b\": write at most 64 letters",
+        "handlers.fn.init_timeout: must be more than 0 and at most 900s",
+        "handlers.fn.max_response_bytes: must be a whole number from 1 to 67108864",
+        "handlers.fn.env: \"AWS_LAMBDA_RUNTIME_API\" cannot be set",
+        "handlers.fn.warm: 9 processes would be kept for 8 slots",
         "handlers.run.command: names no program",
         "handlers.run.per: a process that is kept running is not available",
         "handlers.run.event_format: \"states\" is not available",

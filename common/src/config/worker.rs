@@ -83,6 +83,7 @@ impl WorkerConfig {
             telemetry: TelemetryConfig::read(&reader),
             handlers: handlers::read_all(&reader),
         };
+        handlers::check_slots(&reader, &config.handlers, config.worker.slots);
         reader.finish(config, &SECTIONS, &COORDINATOR_SECTIONS)
     }
 

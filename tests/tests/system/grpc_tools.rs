@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use warifu_common::wire::v1::map_run_service_client::MapRunServiceClient;
 use warifu_common::wire::v1::{CreateMapRunRequest, ItemProcessor, ItemReader, MapRun, MapRunSpec};
 
-use crate::harness::{Dev, DevSettings, Finished, Process, repository, skipped, text};
+use crate::harness::{Dev, DevSettings, Finished, Process, skipped, text, tool};
 
 /// grpcurl's exit status of a call that failed: 64 and gRPC's code.
 const INVALID_ARGUMENT: i32 = 64 + 3;
@@ -25,22 +25,11 @@ const NOT_FOUND: i32 = 64 + 5;
 const JOB: &str = "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
                    itemProcessor: {handler: echo}\n";
 
-/// grpcurl: where the checks put it, or on PATH; else the checks' own command puts it there.
+/// grpcurl: on PATH, or where the checks put it.
 fn grpcurl() -> Result<PathBuf, String> {
-    let find = || {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let tools = target.unwrap_or_else(|| repository().join("target")).join("tools/bin");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let directories = std::iter::once(tools).chain(std::env::split_paths(&path));
-        directories.map(|directory| directory.join("grpcurl")).find(|file| file.is_file())
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let mut install = Command::new("bash");
-    install.current_dir(repository()).args([".ci/check", "tools"]);
-    let finished = Process::start(install).finish_within(std::time::Duration::from_secs(300));
-    find().ok_or(format!("grpcurl is not there and cannot be installed:\n{}", finished.stderr))
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|directory| directory.join("grpcurl"));
+    on_path.filter(|file| file.is_file()).map(Ok).next().unwrap_or_else(|| tool("bin/grpcurl"))
 }
 
 /// Calls with the request on stdin.

@@ -25,6 +25,7 @@ mod generated_profiles;
 mod grpc_tools;
 mod http_handler;
 mod kill_process;
+mod lambda;
 mod many_workers;
 mod memory;
 mod quickstart;

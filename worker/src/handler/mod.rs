@@ -11,8 +11,12 @@ mod echo;
 mod event_format;
 pub mod exec;
 pub mod http;
+pub mod lambda;
 mod noop;
+mod process;
 pub mod sql;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,9 @@ pub use classified::Classified;
 pub use echo::Echo;
 pub use noop::Noop;
 
+/// How long a handler may take to say whether it can work, unless it says otherwise.
+const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Runs the batches of jobs that name it. One instance serves all slots at once.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
@@ -30,6 +37,11 @@ pub trait Handler: Send + Sync + 'static {
     /// users as the reason.
     async fn check(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// How long the check may take before it counts as failed.
+    fn check_timeout(&self) -> Duration {
+        DEFAULT_CHECK_TIMEOUT
     }
 
     /// Handles one batch.

@@ -2,6 +2,7 @@
 
 mod input;
 mod job;
+mod lambda;
 mod sql;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use sql::SqlArgs;
 
 /// Names of the handlers that flags make.
 const EXEC_HANDLER: &str = "exec";
+const LAMBDA_HANDLER: &str = "lambda";
 const SQL_HANDLER: &str = "sql";
 /// Slots of a worker unless the concurrency asks for more.
 const DEFAULT_SLOTS: u32 = 8;
@@ -74,7 +76,7 @@ struct HandlerArgs {
     /// A command for each batch, run by `sh -c`: items come as JSON lines on stdin
     #[arg(long, value_name = "CMD", conflicts_with_all = ["lambda", "sql"])]
     exec: Option<String>,
-    /// An AWS Lambda function
+    /// An AWS Lambda function in Python, of the current directory; needs `pip install awslambdaric`
     #[arg(long, value_name = "MODULE.FUNCTION", conflicts_with = "sql")]
     lambda: Option<String>,
     /// A table of a database.
@@ -96,7 +98,6 @@ impl RunArgs {
 
 /// Runs a handler over one file or object.
 pub(crate) async fn run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
-    refuse_lambda(&args.handler)?;
     let location = input::locate(&args.input)?;
     let (handler, handlers) = handlers_of(&args.handler).await?;
     let spec = args.job.to_spec(&location, &handler)?;
@@ -124,18 +125,13 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> 
     Ok(ended.exit())
 }
 
-fn refuse_lambda(handler: &HandlerArgs) -> Result<(), Problem> {
-    match &handler.lambda {
-        None => Ok(()),
-        Some(_) => Err(Problem::new("--lambda is not available in this version")
-            .advise("--exec 'CMD' runs a command for each batch, with the items as JSON lines on stdin")),
-    }
-}
-
 /// The handler's name, and everything that workers can do.
 async fn handlers_of(choice: &HandlerArgs) -> anyhow::Result<(String, Handlers)> {
     let (name, handlers) = if let Some(command) = &choice.exec {
         (EXEC_HANDLER.to_owned(), Handlers::built_in().with(EXEC_HANDLER, Exec::shell(command)))
+    } else if let Some(function) = &choice.lambda {
+        let lambda = lambda::to_handler(LAMBDA_HANDLER, function).await?;
+        (LAMBDA_HANDLER.to_owned(), Handlers::built_in().with(LAMBDA_HANDLER, lambda))
     } else if let Some(url) = &choice.sql.sql {
         (SQL_HANDLER.to_owned(), Handlers::built_in().with(SQL_HANDLER, choice.sql.to_handler(url)?))
     } else {

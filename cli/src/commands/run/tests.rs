@@ -28,6 +28,7 @@ fn exactly_one_kind_of_handler_is_named() {
     }
     for line in [
         &["a.csv", "--handler", "echo"][..],
+        &["a.csv", "--lambda", "app.handler"],
         &["s3://input/a.csv", "--exec", "cat", "--worker-config", "w.toml"],
         &["a.csv", "--sql", "sqlite://u.db", "--table", "users", "--key", "id"],
     ] {
@@ -67,11 +68,4 @@ fn a_directory_keeps_its_run() {
     let other = ["a.csv", "--handler", "noop", "--id", "other"];
     let error = create_request(&parse(&other).unwrap(), &directory, MapRunSpec::default()).unwrap_err();
     assert!(error.to_string().contains("not `other`"), "{error}");
-}
-
-#[test]
-fn lambda_is_refused_with_what_to_do_instead() {
-    let args = parse(&["a.csv", "--lambda", "app.handler"]).unwrap();
-    let error = anyhow::Error::from(refuse_lambda(&args.handler).unwrap_err());
-    assert!(crate::problem::render(&error).contains("hint: --exec"));
 }

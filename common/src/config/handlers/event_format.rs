@@ -1,6 +1,6 @@
 //! `event_format`: the JSON in which a handler gets batches and answers.
 
-use serde::ser::SerializeMap;
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::config::section::Section;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::program::{read_command, read_env};
 use crate::config::parts::Secret;
 use crate::config::section::Section;
 
@@ -44,25 +45,13 @@ fn serialize_output<S: serde::Serializer>(output: &ExecOutput, serializer: S) ->
 }
 
 pub(super) fn read(mut section: Section<'_>) -> Option<ExecConfig> {
-    let given = section.texts("command");
-    let command = given.clone().unwrap_or_default();
-    if given.is_some() && command.first().is_none_or(String::is_empty) {
-        section.problem("command", "names no program");
-    }
-    if given.is_none() {
-        section
-            .problem("command", "is required: program and arguments as a list, [\"python3\", \"clean.py\"]");
-    }
+    let command = read_command(&mut section, "[\"python3\", \"clean.py\"]");
     refuse_other_modes(&mut section);
-    let env = section.text_map("env");
-    for name in env.keys().filter(|name| name.starts_with("WARIFU_") || name.contains('=') || name.is_empty())
-    {
-        section.problem("env", format!("{name:?} cannot be set: WARIFU_… are the worker's own"));
-    }
+    let env = read_env(&mut section, |name| name.starts_with("WARIFU_"), "WARIFU_… are the worker's own");
     let config = ExecConfig {
         command,
         output: section.choice("output", &OUTPUTS).unwrap_or_default(),
-        env: env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+        env,
         workdir: section.path("workdir"),
     };
     section.finish();

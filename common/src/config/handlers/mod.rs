@@ -4,6 +4,8 @@ mod error_classes;
 mod event_format;
 mod exec;
 mod http;
+mod lambda;
+mod program;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ pub use error_classes::{ErrorClasses, ErrorPattern};
 pub use event_format::EventFormat;
 pub use exec::{ExecConfig, ExecOutput};
 pub use http::{HttpConfig, HttpProtocol, HttpUrl};
+pub use lambda::{LambdaConfig, is_reserved_for_runtime};
 pub use sql::{
     AuditConfig, ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlConfig,
     SqlStatement, SqlType,
@@ -56,6 +59,8 @@ pub enum HandlerConfig {
     Exec(ExecConfig),
     /// A service that is called over HTTP.
     Http(HttpConfig),
+    /// An AWS Lambda function in processes of its own.
+    Lambda(LambdaConfig),
     /// Rows of a table.
     Sql(SqlConfig),
 }
@@ -79,32 +84,44 @@ pub(super) fn read_all(reader: &Reader) -> BTreeMap<HandlerName, ConfiguredHandl
         if let Err(error) = &checked {
             reader.problem(&path, format!("is no handler name: {}", error.rule));
         }
-        if let (Ok(name), Some(handler)) = (checked, read(section)) {
+        // A name that is wrong has been noted; what else is wrong is noted, too.
+        let stand_in = || HandlerName::new("unnamed").expect("it is a plain word");
+        let handler = read(checked.as_ref().ok().unwrap_or(&stand_in()), section);
+        if let (Ok(name), Some(handler)) = (checked, handler) {
             handlers.insert(name, handler);
         }
     }
     handlers
 }
 
-fn read(mut section: Section<'_>) -> Option<ConfiguredHandler> {
+/// Notes every handler that wants more processes ahead than the worker has slots.
+pub(super) fn check_slots(reader: &Reader, handlers: &BTreeMap<HandlerName, ConfiguredHandler>, slots: u32) {
+    for (name, handler) in handlers {
+        if let HandlerConfig::Lambda(lambda) = &handler.handler
+            && lambda.warm > slots
+        {
+            let warm = lambda.warm;
+            reader.problem(
+                &format!("handlers.{name}.warm"),
+                format!("{warm} processes would be kept for {slots} slots; write at most worker.slots"),
+            );
+        }
+    }
+}
+
+fn read(name: &HandlerName, mut section: Section<'_>) -> Option<ConfiguredHandler> {
     let kind = section.required_text("type")?;
     let error_classes = error_classes::read(&mut section);
-    let handler = read_handler(&kind, section)?;
+    let handler = read_handler(name, &kind, section)?;
     Some(ConfiguredHandler { handler, error_classes })
 }
 
-fn read_handler(kind: &str, section: Section<'_>) -> Option<HandlerConfig> {
+fn read_handler(name: &HandlerName, kind: &str, section: Section<'_>) -> Option<HandlerConfig> {
     match kind {
         "exec" => exec::read(section).map(HandlerConfig::Exec),
         "sql" => sql::read(section).map(HandlerConfig::Sql),
         "http" => http::read(section).map(HandlerConfig::Http),
-        "lambda" => {
-            section.problem(
-                "type",
-                format!("{kind} handlers are not available in this version; exec, http and sql are"),
-            );
-            None
-        }
+        "lambda" => lambda::read(name, section).map(HandlerConfig::Lambda),
         "echo" | "noop" => {
             section.problem("type", format!("{kind} is built in under its own name; remove this section"));
             None
@@ -112,7 +129,7 @@ fn read_handler(kind: &str, section: Section<'_>) -> Option<HandlerConfig> {
         other => {
             section.problem(
                 "type",
-                format!("{other:?} is no type of handler; write \"exec\", \"http\" or \"sql\""),
+                format!("{other:?} is no type of handler; write \"exec\", \"http\", \"lambda\" or \"sql\""),
             );
             None
         }

@@ -6,15 +6,16 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Packages whose binaries are run, and those.
-const PACKAGES: [&str; 3] = ["warifu-cli", "warifu-coordinator", "warifu-worker"];
-const BINARIES: [&str; 3] = ["warifu", "warifu-coordinator", "warifu-worker"];
+const PACKAGES: [&str; 4] = ["warifu-cli", "warifu-coordinator", "warifu-worker", "warifu-test-lambda"];
+const BINARIES: [&str; 4] = ["warifu", "warifu-coordinator", "warifu-worker", "warifu-test-lambda"];
 
 /// What they are made of.
-const SOURCES: [&str; 6] = ["common", "coordinator", "worker", "cli", "proto", "Cargo.lock"];
+const SOURCES: [&str; 7] =
+    ["common", "coordinator", "worker", "cli", "proto", "tests/lambda_function", "Cargo.lock"];
 
 /// The path of a binary, built if need be: cargo does not build another package's binaries for a test, and an old one
 /// would be judged in place of the code that is there. One that `cargo build --workspace` has just made is taken as it is.
-pub(super) fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let path = DIRECTORY.get_or_init(binary_directory).join(name);
     assert!(path.is_file(), "there is no binary {}", path.display());

@@ -116,6 +116,11 @@ impl Dev {
         command
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// Runs a client command to its end.
     pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Finished {
         Process::start(self.command(arguments)).finish()

@@ -13,9 +13,10 @@ mod random;
 mod results;
 mod s3;
 mod sink;
+mod tools;
 mod wait;
 
-pub(crate) use binaries::{repository, shared_directory, soak};
+pub(crate) use binaries::{binary, repository, shared_directory, soak};
 pub(crate) use clock::library as clock_library;
 pub(crate) use csv_file::{CsvFile, Table};
 pub(crate) use database::{count, execute};
@@ -28,6 +29,7 @@ pub(crate) use random::Random;
 pub(crate) use results::{Results, read_results};
 pub(crate) use s3::S3;
 pub(crate) use sink::{Sink, users_csv};
+pub(crate) use tools::{python_with, tool, tools_directory};
 pub(crate) use wait::{eventually, skipped};
 
 use std::path::Path;

@@ -19,6 +19,7 @@ use warifu_common::model::CallFailure;
 use self::answer::read_answer;
 use self::files::CallFiles;
 use self::process::{Ended, Program, run_program};
+use super::process::find_program;
 use super::{BatchCall, Handler, HandlerAnswer};
 use crate::classify::invalid_output;
 
@@ -105,7 +106,7 @@ impl Exec {
 impl Handler for Exec {
     async fn check(&self) -> Result<(), String> {
         let program = self.command.first().ok_or("the command is empty: name a program")?;
-        process::find_program(program, self.directory.as_deref())
+        find_program(program, self.directory.as_deref())
     }
 
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {

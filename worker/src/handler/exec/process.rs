@@ -1,29 +1,24 @@
 //! Runs one program with all three of its streams, and ends all of it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use futures::future::{FusedFuture, FutureExt};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use futures::future::FutureExt;
+use nix::sys::signal::Signal;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use warifu_common::model::CallFailure;
 
+use crate::handler::process::{Group, Keep, Stream, describe_end};
 use crate::text::tail;
 
 /// Time between SIGTERM and SIGKILL.
 const TERM_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long what a program left running may hold its output open.
-const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of standard error that are kept, from its end.
 const KEPT_STDERR_BYTES: usize = 8 << 10;
@@ -53,15 +48,7 @@ impl Ended {
         if self.status.success() {
             return None;
         }
-        let (error, what) = match (self.status.signal(), self.status.code()) {
-            (Some(signal), _) => {
-                (format!("Exec.Signal.{signal}"), format!("the program was ended by signal {signal}"))
-            }
-            (None, code) => {
-                let code = code.unwrap_or(-1);
-                (format!("Exec.Exit.{code}"), format!("the program ended with status {code}"))
-            }
-        };
+        let (error, what) = describe_end("Exec", "the program", self.status);
         let stderr = String::from_utf8_lossy(&self.stderr);
         let said = tail(stderr.trim(), CAUSE_STDERR_BYTES);
         let cause = if said.is_empty() { what } else { format!("{what}: {said}") };
@@ -123,103 +110,10 @@ async fn wait(child: &mut Child, group: &Group, cancel: &CancellationToken) -> i
     child.wait().await
 }
 
-/// The program's process group. What is left of it dies with this value.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // An error means that nobody is left.
-            let _ = killpg(group, signal);
-        }
-    }
-
-    /// The program has ended: takes in what its streams still hold, and ends what it left running.
-    async fn end_leftovers(self, mut pump: Pin<&mut impl FusedFuture<Output = ()>>) {
-        if pump.is_terminated() {
-            return;
-        }
-        if timeout(LEFTOVER_PATIENCE, &mut pump).await.is_err() {
-            self.signal(Signal::SIGKILL);
-            // A process that left the group may still hold the streams; it is not waited for.
-            let _ = timeout(LEFTOVER_PATIENCE, pump).await;
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
-    }
-}
-
 /// Writes the items. A program need not read them: a broken pipe is no error.
 async fn write_all(pipe: Option<ChildStdin>, bytes: &[u8]) {
     if let Some(mut pipe) = pipe {
         let _ = pipe.write_all(bytes).await;
         let _ = pipe.shutdown().await;
-    }
-}
-
-#[derive(PartialEq)]
-enum Keep {
-    Start,
-    End,
-}
-
-/// A stream of the program's, read to its end, kept in part.
-struct Stream {
-    bytes: Vec<u8>,
-    max_bytes: usize,
-    keep: Keep,
-    overflowed: bool,
-}
-
-impl Stream {
-    fn new(max_bytes: usize, keep: Keep) -> Self {
-        Self { bytes: Vec::new(), max_bytes, keep, overflowed: false }
-    }
-
-    async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
-        let Some(mut pipe) = pipe else { return };
-        let mut buffer = vec![0; 16 << 10];
-        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-            self.take(&buffer[..count]);
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        match self.keep {
-            Keep::Start => {
-                let room = self.max_bytes - self.bytes.len();
-                self.overflowed |= bytes.len() > room;
-                self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            }
-            Keep::End => {
-                self.bytes.extend_from_slice(bytes);
-                let excess = self.bytes.len().saturating_sub(self.max_bytes);
-                self.bytes.drain(..excess);
-            }
-        }
-    }
-}
-
-/// Says whether `program` can be found: by its path, or by name in `PATH`.
-pub(super) fn find_program(program: &OsStr, directory: Option<&Path>) -> Result<(), String> {
-    let path = Path::new(program);
-    let found = if path.components().count() > 1 {
-        directory.map_or_else(|| path.to_owned(), |directory| directory.join(path)).exists()
-    } else {
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&paths).any(|directory| directory.join(path).exists())
-    };
-    if found {
-        Ok(())
-    } else {
-        Err(format!("the program {} does not exist on this worker", program.display()))
     }
 }

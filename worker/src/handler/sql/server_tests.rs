@@ -21,7 +21,7 @@ fn handler(server: &DatabaseServer, toml: &str) -> Arc<Sql> {
     let text = format!("[handlers.t]\ntype = 'sql'\nurl = '{}'\n{toml}", server.url());
     let source = Source::new(None, &text, BTreeMap::new(), Vec::new()).unwrap();
     let config = WorkerConfig::from_source(source).unwrap();
-    match &config.handlers[&HandlerName::new("t").unwrap()] {
+    match &config.handlers[&HandlerName::new("t").unwrap()].handler {
         HandlerConfig::Sql(config) => Arc::new(Sql::new(config.clone()).unwrap()),
         other => panic!("{other:?}"),
     }
