@@ -74,6 +74,11 @@ impl BatchCall {
         self.offsets.len()
     }
 
+    /// The same call with the item at `position` alone, which is below [`item_count`](Self::item_count).
+    pub(super) fn alone(&self, position: usize) -> Self {
+        Self { offsets: Arc::new([self.offsets[position]]), ..self.clone() }
+    }
+
     /// The items that are sent, in order.
     pub fn items(&self) -> impl ExactSizeIterator<Item = CallItem<'_>> {
         (0..self.offsets.len()).map(|position| self.item(position))

@@ -1,6 +1,7 @@
 //! `event_format`: the JSON in which a handler gets batches and answers.
 
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use crate::config::section::Section;
 
@@ -15,6 +16,22 @@ pub enum EventFormat {
         /// Whether `batchItemFailures` in an answer fail single items.
         partial_failures: bool,
     },
+}
+
+/// Writes it as the keys that it is read from.
+pub(super) fn serialize_as_keys<S: Serializer>(
+    format: &EventFormat,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut keys = serializer.serialize_map(None)?;
+    match format {
+        EventFormat::Warifu => keys.serialize_entry("event_format", "warifu")?,
+        EventFormat::States { partial_failures } => {
+            keys.serialize_entry("event_format", "states")?;
+            keys.serialize_entry("partial_failures", partial_failures)?;
+        }
+    }
+    keys.end()
 }
 
 const WORDS: [(&str, EventFormat); 2] =

@@ -12,7 +12,7 @@ use warifu_model::HandlerName;
 use super::section::{Reader, Section};
 
 pub use event_format::EventFormat;
-pub use exec::{ExecConfig, ExecOutput};
+pub use exec::{ExecConfig, ExecOutput, ExecPer};
 pub use sql::{
     AuditConfig, ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlConfig,
     SqlStatement, SqlType,
@@ -31,7 +31,7 @@ pub enum HandlerConfig {
     Echo,
     /// Built in: does nothing.
     Noop,
-    /// A process for each batch.
+    /// A program for each batch, or one that is kept running.
     Exec(ExecConfig),
     /// Rows of a table.
     Sql(SqlConfig),

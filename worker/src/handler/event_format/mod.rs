@@ -19,7 +19,7 @@ use reply::compact_reply;
 /// Something that takes one event as JSON and answers it with JSON.
 #[async_trait]
 pub(super) trait Invoke: Sync {
-    /// Gives `event` to the handler of `call`. An answer without bytes is the same as `null`.
+    /// Gives `event` to the handler of `call`, which has the items of the event and no others. An answer without bytes is the same as `null`.
     async fn invoke(
         &self,
         call: &BatchCall,
@@ -53,7 +53,7 @@ async fn call_by_items(handler: &impl Invoke, call: &BatchCall, cancel: &Cancell
         if cancel.is_cancelled() {
             break;
         }
-        let reply = handler.invoke(call, item_event(call, position), cancel).await;
+        let reply = handler.invoke(&call.alone(position), item_event(call, position), cancel).await;
         match reply.and_then(|reply| compact_reply(&reply)) {
             Ok(output) => outputs.push(&output),
             Err(failure) => {

@@ -23,20 +23,41 @@ use crate::text::tail;
 const TERM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long what a program left running may hold its output open.
-const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of standard error that are kept, from its end.
-const KEPT_STDERR_BYTES: usize = 8 << 10;
+pub(super) const KEPT_STDERR_BYTES: usize = 8 << 10;
 
 /// Bytes of standard error that a failure's cause carries.
 const CAUSE_STDERR_BYTES: usize = 900;
 
-/// A program to run.
+/// A program, and what it runs in.
+#[derive(Debug, Clone)]
 pub(super) struct Program {
     pub(super) command: Vec<OsString>,
     pub(super) directory: Option<PathBuf>,
     pub(super) environment: Vec<(String, String)>,
-    pub(super) stdin: Vec<u8>,
+}
+
+impl Program {
+    /// Its name, for messages.
+    pub(super) fn name(&self) -> String {
+        self.command.first().map(|name| name.display().to_string()).unwrap_or_default()
+    }
+
+    /// Starts it in a process group of its own, with pipes for all three streams.
+    pub(super) fn spawn(&self) -> io::Result<Child> {
+        let (name, arguments) =
+            self.command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+        let mut command = Command::new(name);
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.args(arguments).envs(environment).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command.spawn()
+    }
 }
 
 /// How a program ended, and what it said.
@@ -53,49 +74,51 @@ impl Ended {
         if self.status.success() {
             return None;
         }
-        let (error, what) = match (self.status.signal(), self.status.code()) {
-            (Some(signal), _) => {
-                (format!("Exec.Signal.{signal}"), format!("the program was ended by signal {signal}"))
-            }
-            (None, code) => {
-                let code = code.unwrap_or(-1);
-                (format!("Exec.Exit.{code}"), format!("the program ended with status {code}"))
-            }
-        };
-        let stderr = String::from_utf8_lossy(&self.stderr);
-        let said = tail(stderr.trim(), CAUSE_STDERR_BYTES);
-        let cause = if said.is_empty() { what } else { format!("{what}: {said}") };
-        Some(CallFailure::system(error, cause))
+        let (error, what) = describe_end("Exec", "the program", self.status);
+        Some(CallFailure::system(error, with_last_words(what, &self.stderr)))
     }
 }
 
-/// Runs `program` to its end. `cancel` ends it with SIGTERM, and SIGKILL five seconds later; dropping the future kills it.
-pub(super) async fn run_program(
-    program: Program,
-    max_stdout_bytes: usize,
-    cancel: CancellationToken,
-) -> io::Result<Ended> {
-    let Program { command, directory, environment, stdin } = program;
-    let (name, arguments) = command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
-    let mut command = Command::new(name);
-    command.args(arguments).envs(environment).process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let Some(directory) = directory {
-        command.current_dir(directory);
+/// A failure's name, `PREFIX.Exit.3` or `PREFIX.Signal.9`, and what happened to `subject` in words.
+pub(super) fn describe_end(prefix: &str, subject: &str, status: ExitStatus) -> (String, String) {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            (format!("{prefix}.Signal.{signal}"), format!("{subject} was ended by signal {signal}"))
+        }
+        (None, code) => {
+            let code = code.unwrap_or(-1);
+            (format!("{prefix}.Exit.{code}"), format!("{subject} ended with status {code}"))
+        }
     }
-    let mut child = command.spawn()?;
+}
+
+/// `what` happened, and the end of what the program wrote to standard error.
+pub(super) fn with_last_words(what: String, stderr: &[u8]) -> String {
+    let stderr = String::from_utf8_lossy(stderr);
+    let said = tail(stderr.trim(), CAUSE_STDERR_BYTES);
+    if said.is_empty() { what } else { format!("{what}: {said}") }
+}
+
+/// Runs `program` on `stdin` to its end. `cancel` ends it with SIGTERM, and SIGKILL five seconds later; dropping the future kills it.
+pub(super) async fn run_program(
+    program: &Program,
+    stdin: &[u8],
+    max_stdout_bytes: usize,
+    cancel: &CancellationToken,
+) -> io::Result<Ended> {
+    let mut child = program.spawn()?;
     let group = Group::of(&child);
     let mut stdout = Stream::new(max_stdout_bytes, Keep::Start);
     let mut stderr = Stream::new(KEPT_STDERR_BYTES, Keep::End);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let status = {
         let pump = async {
-            tokio::join!(write_all(pipes.0, &stdin), stdout.read(pipes.1), stderr.read(pipes.2));
+            tokio::join!(write_all(pipes.0, stdin), stdout.read(pipes.1), stderr.read(pipes.2));
         };
         let pump = pump.fuse();
         tokio::pin!(pump);
         let status = {
-            let waiting = wait(&mut child, &group, &cancel);
+            let waiting = wait(&mut child, &group, cancel);
             tokio::pin!(waiting);
             // Both futures are owned here and hold nothing that the other needs.
             tokio::select! {
@@ -114,8 +137,14 @@ async fn wait(child: &mut Child, group: &Group, cancel: &CancellationToken) -> i
     // Cancel-safe: `Child::wait` may be called again.
     tokio::select! {
         status = child.wait() => return status,
-        () = cancel.cancelled() => group.signal(Signal::SIGTERM),
+        () = cancel.cancelled() => {}
     }
+    terminate(child, group).await
+}
+
+/// Ends a program: SIGTERM to its group, SIGKILL five seconds later.
+pub(super) async fn terminate(child: &mut Child, group: &Group) -> io::Result<ExitStatus> {
+    group.signal(Signal::SIGTERM);
     if let Ok(status) = timeout(TERM_PATIENCE, child.wait()).await {
         return status;
     }
@@ -124,14 +153,16 @@ async fn wait(child: &mut Child, group: &Group, cancel: &CancellationToken) -> i
 }
 
 /// The program's process group. What is left of it dies with this value.
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
-    fn of(child: &Child) -> Self {
+    /// The group of a program that was started with `process_group(0)`.
+    pub(super) fn of(child: &Child) -> Self {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal to all of it.
+    pub(super) fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // An error means that nobody is left.
             let _ = killpg(group, signal);
