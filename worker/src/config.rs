@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use warifu_common::config::handlers::{self, ConfiguredHandler, ExecConfig, HandlerConfig};
+use warifu_common::config::handlers::{self, ConfiguredHandler, ExecConfig, ExecPer, HandlerConfig};
 use warifu_common::config::{self, ConfigError, ConfigProblem, Setting};
 use warifu_common::model::HandlerName;
 use warifu_common::object_store::S3Settings;
@@ -90,7 +90,15 @@ fn exec_of(config: &ExecConfig) -> Exec {
         handlers::ExecOutput::Discard => ExecOutput::Discard,
     };
     let environment = config.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-    Exec::new(config.command.iter()).output(output).directory(config.workdir.clone()).environment(environment)
+    let exec = Exec::new(config.command.iter())
+        .output(output)
+        .event_format(config.event_format)
+        .directory(config.workdir.clone())
+        .environment(environment);
+    match config.per {
+        ExecPer::Batch => exec,
+        ExecPer::Process => exec.keep_running(config.max_calls_per_process),
+    }
 }
 
 #[cfg(test)]

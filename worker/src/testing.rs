@@ -81,6 +81,14 @@ pub(crate) fn call_of(csv: &str) -> BatchCall {
     call_in(csv, identity(7, 0))
 }
 
+/// The same for a job without an itemBatcher.
+pub(crate) fn unbatched_call_of(csv: &str) -> BatchCall {
+    let batch = batch_of(csv.as_bytes());
+    let offsets: Vec<u32> = (0..batch.items.len() as u32).collect();
+    let facts = RunFacts { batched: false, batch_input: None, ..facts() };
+    BatchCall::new(Arc::new(facts), identity(7, 0), batch, offsets)
+}
+
 pub(crate) fn call_in(csv: &str, identity: BatchIdentity) -> BatchCall {
     let batch = batch_of(csv.as_bytes());
     let offsets: Vec<u32> = (0..batch.items.len() as u32).collect();

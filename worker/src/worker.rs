@@ -24,6 +24,9 @@ pub const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
 /// Time for what runs when the worker is told to stop, unless it is said otherwise.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 
+/// How long handlers may take to let go of what they keep: the end of an input, SIGTERM, five seconds, SIGKILL, and some.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -91,6 +94,7 @@ impl Worker {
             handlers: check_handlers(&settings.handlers).await,
             cache_bytes: settings.cache_bytes,
         };
+        let handlers: Vec<Arc<dyn Handler>> = settings.handlers.values().cloned().collect();
         info!(worker_id = %settings.id, slots = settings.slots, "worker started");
         let session = Session::new(SessionParts {
             worker: settings.id,
@@ -103,6 +107,7 @@ impl Worker {
             drain_timeout: settings.drain_timeout,
         });
         session.run(cancel).await;
+        close_handlers(&handlers).await;
         Ok(())
     }
 }
@@ -157,6 +162,13 @@ impl WorkerBuilder {
     /// The worker.
     pub fn build(self) -> Worker {
         Worker { settings: self }
+    }
+}
+
+async fn close_handlers(handlers: &[Arc<dyn Handler>]) {
+    let closing = futures::future::join_all(handlers.iter().map(|handler| handler.close()));
+    if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+        warn!("handlers did not let go of what they keep in time, it is dropped");
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -102,6 +103,14 @@ struct Watched {
 impl Handler for Watched {
     async fn check(&self) -> Result<(), String> {
         self.handler.check().await
+    }
+
+    fn check_timeout(&self) -> Duration {
+        self.handler.check_timeout()
+    }
+
+    async fn close(&self) {
+        self.handler.close().await;
     }
 
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use warifu_model::HandlerName;
 
 use super::handlers::{
-    ColumnSource, ContextValue, EmptyRule, EventFormat, ExecOutput, HandlerConfig, LambdaConfig, Literal,
-    OnConflict, SqlStatement, SqlType,
+    ColumnSource, ContextValue, EmptyRule, EventFormat, ExecOutput, ExecPer, HandlerConfig, LambdaConfig,
+    Literal, OnConflict, SqlStatement, SqlType,
 };
 use super::{
     CompactionConfig, ConfigError, CoordinatorConfig, Secret, Setting, Source, StoreConfig, WorkerConfig,
@@ -204,6 +204,13 @@ command = ["python3", "-m", "awslambdaric", "app.handler"]
 warm = 2
 partial_failures = true
 env = { PASSWORD = "${SECRET}" }
+[handlers.kept]
+type = "exec"
+command = ["python3", "serve.py"]
+per = "process"
+max_calls_per_process = 1000
+event_format = "states"
+partial_failures = true
 "#;
 
 #[test]
@@ -241,6 +248,10 @@ fn handlers_are_read_with_their_references() {
         (lambda.init_timeout, lambda.idle_timeout),
         (Duration::from_secs(10), Duration::from_secs(300))
     );
+    assert_eq!((exec.per, exec.event_format), (ExecPer::Batch, EventFormat::Warifu));
+    let HandlerConfig::Exec(kept) = handler("kept") else { panic!("exec") };
+    assert_eq!((kept.per, kept.max_calls_per_process), (ExecPer::Process, Some(1000)));
+    assert_eq!(kept.event_format, EventFormat::States { partial_failures: true });
 }
 
 #[test]
@@ -249,6 +260,7 @@ fn what_is_printed_holds_no_secret_and_reads_back() {
     assert!(!printed.contains("hunter2") && printed.contains("TOKEN = \"***\""), "{printed}");
     assert!(printed.contains("drain_timeout = \"100s\""), "{printed}");
     assert!(printed.contains("event_format = \"states\"\npartial_failures = true\n"), "{printed}");
+    assert!(printed.contains("per = \"process\"\nmax_calls_per_process = 1000\n"), "{printed}");
     let coordinator_toml = coordinator(STORE, &[]).unwrap().to_redacted_toml();
     let again = coordinator(&coordinator_toml, &[]).unwrap();
     assert_eq!(again.to_redacted_toml(), coordinator_toml);
@@ -273,10 +285,23 @@ env = { AWS_LAMBDA_RUNTIME_API = "x" }
 [handlers.run]
 type = "exec"
 command = []
-per = "process"
-event_format = "states"
+per = "batches"
+event_format = "aws"
+max_calls_per_process = 5
 env = { WARIFU_X = "1" }
 outptu = "text"
+[handlers.kept]
+type = "exec"
+command = ["a"]
+per = "process"
+max_calls_per_process = 0
+output = "text"
+partial_failures = true
+[handlers.states]
+type = "exec"
+command = ["a"]
+event_format = "states"
+output = "discard"
 [handlers.db]
 type = "sql"
 url = "postgres://${NOT_SET}@db/x"
@@ -301,7 +326,6 @@ type = "ftp"
 "#;
     let expected = [
         "handlers.echo: is built in; choose another name",
-        "handlers.hook.type: http handlers are not available in this version",
         "handlers.fn.command: is required: program and arguments",
         "handlers.fn.partial_failures: is only for event_format = \"states\"",
         "handlers.fn.function_name: \"a b\": write at most 64 letters",
@@ -310,8 +334,13 @@ type = "ftp"
         "handlers.fn.env: \"AWS_LAMBDA_RUNTIME_API\" cannot be set",
         "handlers.fn.warm: 9 processes would be kept for 8 slots",
         "handlers.run.command: names no program",
-        "handlers.run.per: a process that is kept running is not available",
-        "handlers.run.event_format: \"states\" is not available",
+        "handlers.run.per: \"batches\": write one of \"batch\", \"process\"",
+        "handlers.run.event_format: \"aws\": write one of \"warifu\", \"states\"",
+        "handlers.run.max_calls_per_process: is only for per = \"process\"",
+        "handlers.kept.max_calls_per_process: must be a whole number from 1 to 1000000000",
+        "handlers.kept.output: is only for per = \"batch\"",
+        "handlers.kept.partial_failures: is only for event_format = \"states\"",
+        "handlers.states.output: is only for per = \"batch\"",
         "handlers.run.env: \"WARIFU_X\" cannot be set",
         "handlers.run.outptu: is not known; did you mean `output`?",
         "handlers.db.url: the variable NOT_SET is not set",

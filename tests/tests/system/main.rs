@@ -19,6 +19,7 @@ mod concurrency;
 mod conformance;
 mod dev_server;
 mod exactness;
+mod exec_process;
 mod failover;
 mod faults;
 mod generated_profiles;

@@ -1,6 +1,7 @@
 //! Whose fault failures are, where the configuration knows better than the handler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,14 @@ impl Classified {
 impl Handler for Classified {
     async fn check(&self) -> Result<(), String> {
         self.handler.check().await
+    }
+
+    fn check_timeout(&self) -> Duration {
+        self.handler.check_timeout()
+    }
+
+    async fn close(&self) {
+        self.handler.close().await;
     }
 
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {

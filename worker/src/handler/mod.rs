@@ -50,4 +50,8 @@ pub trait Handler: Send + Sync + 'static {
     /// taken until the call returns: it should stop what it does and return within a few seconds, or is dropped. A panic
     /// fails the batch.
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer;
+
+    /// Lets go of what it keeps from call to call. Called once, when the worker has ended and no call runs any more; it
+    /// has a few seconds.
+    async fn close(&self) {}
 }

@@ -17,6 +17,22 @@ pub enum EventFormat {
     },
 }
 
+/// Writes it as the keys that it is read from.
+pub(super) fn serialize_as_keys<S: Serializer>(
+    format: &EventFormat,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut keys = serializer.serialize_map(None)?;
+    match format {
+        EventFormat::Warifu => keys.serialize_entry("event_format", "warifu")?,
+        EventFormat::States { partial_failures } => {
+            keys.serialize_entry("event_format", "states")?;
+            keys.serialize_entry("partial_failures", partial_failures)?;
+        }
+    }
+    keys.end()
+}
+
 const WORDS: [(&str, EventFormat); 2] =
     [("warifu", EventFormat::Warifu), ("states", EventFormat::States { partial_failures: false })];
 

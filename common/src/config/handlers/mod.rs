@@ -17,7 +17,7 @@ use super::section::{Reader, Section};
 
 pub use error_classes::{ErrorClasses, ErrorPattern};
 pub use event_format::EventFormat;
-pub use exec::{ExecConfig, ExecOutput};
+pub use exec::{ExecConfig, ExecOutput, ExecPer};
 pub use http::{HttpConfig, HttpProtocol, HttpUrl};
 pub use lambda::{LambdaConfig, is_reserved_for_runtime};
 pub use sql::{
@@ -55,7 +55,7 @@ pub enum HandlerConfig {
     Echo,
     /// Built in: does nothing.
     Noop,
-    /// A process for each batch.
+    /// A program for each batch, or one that is kept running.
     Exec(ExecConfig),
     /// A service that is called over HTTP.
     Http(HttpConfig),

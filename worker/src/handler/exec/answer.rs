@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use warifu_common::model::{CallFailure, error_name};
+use warifu_common::model::CallFailure;
 
 use super::ExecOutput;
 use crate::classify::invalid_output;
+use crate::handler::event_format::item_failure;
 use crate::handler::{FailedItem, HandlerAnswer, Outputs};
 
 /// How a line begins that fails its item. Programs write it by hand: spaces do not count.
@@ -112,12 +113,13 @@ fn read_error(line: &[u8]) -> Result<CallFailure, String> {
     let ErrorLine { error } = serde_json::from_slice(line).map_err(|error| {
         format!("is no {{\"warifu:error\": {{\"errorType\", \"errorMessage\", \"retryable\"}}}}: {error}")
     })?;
-    let name = error.error_type.unwrap_or_else(|| error_name::TASK_FAILED.to_owned());
-    Ok(CallFailure { retryable: error.retryable, ..CallFailure::business(name, error.error_message) })
+    Ok(item_failure(error.error_type, error.error_message, error.retryable))
 }
 
 #[cfg(test)]
 mod tests {
+    use warifu_common::model::error_name;
+
     use super::*;
 
     /// Outputs and failures in short: `=` an output, `!` a failure, `?` a malformed answer.

@@ -21,17 +21,38 @@ use crate::text::tail;
 const TERM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of standard error that are kept, from its end.
-const KEPT_STDERR_BYTES: usize = 8 << 10;
+pub(super) const KEPT_STDERR_BYTES: usize = 8 << 10;
 
 /// Bytes of standard error that a failure's cause carries.
 const CAUSE_STDERR_BYTES: usize = 900;
 
-/// A program to run.
+/// A program, and what it runs in.
+#[derive(Debug, Clone)]
 pub(super) struct Program {
     pub(super) command: Vec<OsString>,
     pub(super) directory: Option<PathBuf>,
     pub(super) environment: Vec<(String, String)>,
-    pub(super) stdin: Vec<u8>,
+}
+
+impl Program {
+    /// Its name, for messages.
+    pub(super) fn name(&self) -> String {
+        self.command.first().map(|name| name.display().to_string()).unwrap_or_default()
+    }
+
+    /// Starts it in a process group of its own, with pipes for all three streams.
+    pub(super) fn spawn(&self) -> io::Result<Child> {
+        let (name, arguments) =
+            self.command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+        let mut command = Command::new(name);
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.args(arguments).envs(environment).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command.spawn()
+    }
 }
 
 /// How a program ended, and what it said.
@@ -49,40 +70,37 @@ impl Ended {
             return None;
         }
         let (error, what) = describe_end("Exec", "the program", self.status);
-        let stderr = String::from_utf8_lossy(&self.stderr);
-        let said = tail(stderr.trim(), CAUSE_STDERR_BYTES);
-        let cause = if said.is_empty() { what } else { format!("{what}: {said}") };
-        Some(CallFailure::system(error, cause))
+        Some(CallFailure::system(error, with_last_words(what, &self.stderr)))
     }
 }
 
-/// Runs `program` to its end. `cancel` ends it with SIGTERM, and SIGKILL five seconds later; dropping the future kills it.
+/// `what` happened, and the end of what the program wrote to standard error.
+pub(super) fn with_last_words(what: String, stderr: &[u8]) -> String {
+    let stderr = String::from_utf8_lossy(stderr);
+    let said = tail(stderr.trim(), CAUSE_STDERR_BYTES);
+    if said.is_empty() { what } else { format!("{what}: {said}") }
+}
+
+/// Runs `program` on `stdin` to its end. `cancel` ends it with SIGTERM, and SIGKILL five seconds later; dropping the future kills it.
 pub(super) async fn run_program(
-    program: Program,
+    program: &Program,
+    stdin: &[u8],
     max_stdout_bytes: usize,
-    cancel: CancellationToken,
+    cancel: &CancellationToken,
 ) -> io::Result<Ended> {
-    let Program { command, directory, environment, stdin } = program;
-    let (name, arguments) = command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
-    let mut command = Command::new(name);
-    command.args(arguments).envs(environment).process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let Some(directory) = directory {
-        command.current_dir(directory);
-    }
-    let mut child = command.spawn()?;
+    let mut child = program.spawn()?;
     let group = Group::of(&child);
     let mut stdout = Stream::new(max_stdout_bytes, Keep::Start);
     let mut stderr = Stream::new(KEPT_STDERR_BYTES, Keep::End);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let status = {
         let pump = async {
-            tokio::join!(write_all(pipes.0, &stdin), stdout.read(pipes.1), stderr.read(pipes.2));
+            tokio::join!(write_all(pipes.0, stdin), stdout.read(pipes.1), stderr.read(pipes.2));
         };
         let pump = pump.fuse();
         tokio::pin!(pump);
         let status = {
-            let waiting = wait(&mut child, &group, &cancel);
+            let waiting = wait(&mut child, &group, cancel);
             tokio::pin!(waiting);
             // Both futures are owned here and hold nothing that the other needs.
             tokio::select! {
@@ -101,8 +119,14 @@ async fn wait(child: &mut Child, group: &Group, cancel: &CancellationToken) -> i
     // Cancel-safe: `Child::wait` may be called again.
     tokio::select! {
         status = child.wait() => return status,
-        () = cancel.cancelled() => group.signal(Signal::SIGTERM),
+        () = cancel.cancelled() => {}
     }
+    terminate(child, group).await
+}
+
+/// Ends a program: SIGTERM to its group, SIGKILL five seconds later.
+pub(super) async fn terminate(child: &mut Child, group: &Group) -> io::Result<ExitStatus> {
+    group.signal(Signal::SIGTERM);
     if let Ok(status) = timeout(TERM_PATIENCE, child.wait()).await {
         return status;
     }

@@ -92,9 +92,13 @@ async fn what_a_program_leaves_running_does_not_outlive_the_call() {
     await_end_of(&file).await;
 }
 
-/// Waits until the process named in a file is gone: the test runner's time limit bounds it.
+/// Waits until the process named in a file is gone.
 async fn await_end_of(file: &std::path::Path) {
-    let pid = std::fs::read_to_string(file).unwrap();
+    await_end(&std::fs::read_to_string(file).unwrap()).await;
+}
+
+/// Waits until a process is gone: the test runner's time limit bounds it.
+pub(super) async fn await_end(pid: &str) {
     let stat = format!("/proc/{}/stat", pid.trim());
     // A killed process may stay a zombie if nobody reaps it here.
     while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
@@ -138,6 +142,53 @@ async fn a_dropped_call_kills_the_whole_group() {
     let file = directory.path().join("pid");
     std::fs::write(&file, pid).unwrap();
     await_end_of(&file).await;
+}
+
+fn states(script: &str, partial_failures: bool) -> Exec {
+    Exec::shell(script).event_format(EventFormat::States { partial_failures })
+}
+
+#[tokio::test]
+async fn in_awss_format_the_whole_event_goes_in_and_any_json_comes_out() {
+    let event = r#"{"BatchInput":{"k":"v"},"Items":[{"a":"1"},{"a":"2"}]}"#;
+    assert_eq!(outputs(states("cat", false), "a\n1\n2\n").await, [event, "null"]);
+    assert_eq!(outputs(states("printf '[1,\n {}]'", false), "a\n1\n2\n").await, ["1", "{}"]);
+    let text = run(states("echo hello", false), "a\n1\n").await;
+    assert!(matches!(text, HandlerAnswer::Failed(f) if f.error == error_name::INVALID_HANDLER_OUTPUT));
+    let crash = run(states("echo no >&2; exit 4", false), "a\n1\n").await;
+    assert_eq!(
+        crash,
+        HandlerAnswer::Failed(CallFailure::system("Exec.Exit.4", "the program ended with status 4: no"))
+    );
+}
+
+#[tokio::test]
+async fn named_failures_count_in_awss_format_only_where_it_is_said() {
+    let script = r#"echo '{"batchItemFailures": [{"itemIdentifier": "701", "errorType": "Bad"}]}'"#;
+    let HandlerAnswer::Answered { failures, .. } = run(states(script, true), "a\n1\n2\n").await else {
+        panic!()
+    };
+    assert_eq!((failures.len(), failures[0].position, failures[0].failure.error.as_str()), (1, 1, "Bad"));
+    assert_eq!(outputs(states(script, false), "a\n1\n2\n").await.len(), 2);
+}
+
+#[tokio::test]
+async fn without_batches_each_item_has_a_process_and_a_key_of_its_own() {
+    let script = r#"read -r item; test "$item" != '{"a":"2"}' || exit 1
+        echo "[$item, \"$WARIFU_IDEMPOTENCY_KEY\", $(cat "$WARIFU_INDEXES_FILE")]""#;
+    let call = crate::testing::unbatched_call_of("a\n1\n2\n3\n");
+    let HandlerAnswer::Answered { outputs: Some(outputs), failures } =
+        states(script, false).call(call, CancellationToken::new()).await
+    else {
+        panic!()
+    };
+    let output = |position| String::from_utf8_lossy(outputs.get(position).unwrap()).into_owned();
+    assert_eq!(output(0), r#"[{"a":"1"},"run-1/700/0",700]"#);
+    assert_eq!(output(2), r#"[{"a":"3"},"run-1/702/0",702]"#);
+    assert_eq!(
+        (failures.len(), failures[0].position, failures[0].failure.error.as_str()),
+        (1, 1, "Exec.Exit.1")
+    );
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 /// How long what a program left running may hold its output open.
-const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
+pub(in crate::handler) const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A program's process group. What is left of it dies with this value.
 pub(in crate::handler) struct Group(Option<Pid>);

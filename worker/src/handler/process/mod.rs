@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-pub(in crate::handler) use group::Group;
+pub(in crate::handler) use group::{Group, LEFTOVER_PATIENCE};
 pub(in crate::handler) use stream::{Keep, Stream};
 
 /// Says whether `program` can be found: by its path, or by name in `PATH`.
