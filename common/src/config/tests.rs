@@ -315,6 +315,25 @@ insert = { table = "t" }
 a = { from = "$.a.b", on_conflict = "add" }
 b = { from = "x", value = 1 }
 c = { from = "x", type = "integer", colour = 1 }
+[handlers.ora]
+type = "sql"
+url = "oracle://db/x"
+insert = { table = "t" }
+statement = "DELETE FROM t"
+order_guard = "seen"
+[handlers.own]
+type = "sql"
+url = "mysql://db/x"
+statement = "DELETE FROM t"
+pool_size = 0
+[handlers.sum]
+type = "sql"
+url = "postgres://db/x"
+upsert = { table = "t", key = ["id"] }
+order_guard = "seen"
+[handlers.sum.columns]
+id = { from = "id" }
+n = { from = "n", type = "int8", on_conflict = "add" }
 [handlers.lite]
 type = "sql"
 url = "sqlite:///x.db"
@@ -346,7 +365,12 @@ type = "ftp"
         "handlers.db.url: the variable NOT_SET is not set",
         "handlers.db.upsert: only one of insert, upsert can be done with a row",
         "handlers.db.insert.table: \"a; drop table b\" is no name of a table",
-        "handlers.pg.url: postgres is not available in this version",
+        "handlers.ora.url: is no URL of a database",
+        "handlers.ora.order_guard: is only for an upsert or an update",
+        "handlers.ora.statement: only one of insert and statement can be done with a row",
+        "handlers.own.columns: are required with a statement",
+        "handlers.own.pool_size: must be a whole number from 1 to 10000",
+        "handlers.sum.order_guard: would lose what the column \"n\" adds",
         "handlers.pg.columns.a.from: a JSONPath is not available",
         "handlers.pg.columns.a.on_conflict: is only for an upsert",
         "handlers.pg.columns.b.from: exactly one of from, value and context is required",
