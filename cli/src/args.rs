@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Uncordon(commands::uncordon::UncordonArgs),
     /// Show coordinators and the state store
     Cluster,
+    /// Print the tables of its own that SQL handlers write to
+    SqlSchema(commands::sql_schema::SqlSchemaArgs),
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
 }

@@ -14,6 +14,7 @@ pub(crate) mod quickstart_worker;
 pub(crate) mod redrive;
 pub(crate) mod results;
 pub(crate) mod run;
+pub(crate) mod sql_schema;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod uncordon;
@@ -72,6 +73,7 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Drain(args) => drain::drain(args, &global, &output).await,
         Command::Uncordon(args) => uncordon::uncordon(args, &global, &output).await,
         Command::Cluster => cluster::cluster(&global, &output).await,
+        Command::SqlSchema(args) => sql_schema::sql_schema(args, &output),
         Command::Completions(args) => completions::completions(args, &output),
     }
 }

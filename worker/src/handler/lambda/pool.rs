@@ -2,15 +2,20 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 use warifu_common::config::handlers::LambdaConfig;
 use warifu_common::model::CallFailure;
 
 use super::runtime::Runtime;
 use super::starts::Starts;
+
+/// After a process has ended by itself while it waited: one that replaces it at once would do the same.
+const REPLACEMENT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The processes of a function. They are killed when the value goes.
 pub(super) struct Pool {
@@ -149,8 +154,21 @@ impl Shared {
         idle.since + self.config.idle_timeout
     }
 
-    fn forget_ended(&self) {
-        self.idle().retain(|idle| !idle.runtime.has_ended());
+    /// Lets go of processes that ended although nobody told them to; says whether there were any.
+    fn forget_ended(&self) -> bool {
+        let mut idle = self.idle();
+        let before = idle.len();
+        idle.retain(|idle| !idle.runtime.has_ended());
+        let ended = before - idle.len();
+        if ended > 0 {
+            let handler = &self.config.handler;
+            warn!(
+                handler,
+                processes = ended,
+                "processes of the function ended while they waited for an event"
+            );
+        }
+        ended > 0
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
@@ -161,7 +179,9 @@ impl Shared {
 
 async fn keep(shared: Arc<Shared>) {
     loop {
-        shared.forget_ended();
+        if shared.forget_ended() {
+            sleep(REPLACEMENT_PAUSE).await;
+        }
         while let Some(runtime) = shared.take_expired(Instant::now()) {
             runtime.stop().await;
         }
