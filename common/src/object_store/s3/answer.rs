@@ -138,6 +138,7 @@ impl<'a> Request<'a> {
 impl ErrorAnswer {
     fn new(error: &impl ProvideErrorMetadata, raw: &HttpResponse) -> Self {
         let header = |name| raw.headers().get(name).map(str::to_owned);
+        let times = header(clock::SIGNED_AT).zip(header("date"));
         Self {
             status: raw.status().as_u16(),
             code: error.code().unwrap_or_default().to_owned(),
@@ -146,7 +147,7 @@ impl ErrorAnswer {
             extended_request_id: header("x-amz-id-2"),
             bucket_region: header("x-amz-bucket-region"),
             retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
-            clock_is_off: header("date").is_some_and(|date| clock::is_far_from(&date)),
+            clock_is_off: times.is_some_and(|(signed_at, date)| clock::are_far_apart(&signed_at, &date)),
         }
     }
 
@@ -231,7 +232,10 @@ impl fmt::Display for ErrorAnswer {
             write!(f, ", extended request id {id}")?;
         }
         if self.clock_is_off {
-            write!(f, "; this machine's clock is far from the store's")?;
+            write!(
+                f,
+                "; it was signed at a time far from the store's: this machine's clock is off, or was a moment ago"
+            )?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 
+use super::clock::NoteSigningTime;
 use crate::object_store::RetryPolicy;
 
 /// Attempts of the SDK within one of ours: it knows throttling and clock skew best, but not bodies.
@@ -104,6 +105,7 @@ impl S3Settings {
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             // It takes a client that is slow to send, or a store that is slow to write, for a stalled one.
             .stalled_stream_protection(StalledStreamProtectionConfig::enabled().upload_enabled(false).build())
+            .interceptor(NoteSigningTime)
             .retry_config(self.sdk_retry_config())
             // By default all clients of a region share one bucket, so one failing store would stop retries to others.
             .retry_partition(RetryPartition::custom("warifu").token_bucket(TokenBucket::default()).build())

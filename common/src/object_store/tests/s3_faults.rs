@@ -1,5 +1,6 @@
 //! Whatever a store does wrong ends in the right bytes or in an error that says what happened.
 
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +54,24 @@ async fn a_refusal_for_a_wrong_clock_is_passed_over_with_the_stores_time() {
     let signed: Vec<String> =
         server.seen().iter().filter_map(|request| request.header("x-amz-date").map(str::to_owned)).collect();
     assert!(!signed[0].starts_with("2030") && signed[1].starts_with("20300101T00"), "{signed:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_right_again_is_believed_after_a_step() {
+    // The first answer teaches the SDK another time; the second refuses what is signed with it, at the machine's own time.
+    let now = DateTime::from(wall_now()).fmt(DateTimeFormat::HttpDate).unwrap();
+    let stepped_back: &'static str = format!("date: {now}\r\n").leak();
+    let taught = Fault::Status(403, "", "date: Tue, 01 Jan 2030 00:00:00 GMT\r\n");
+    let (answer, server) = read_with(&[taught, Fault::Status(403, "", stepped_back)]).await;
+    assert_right(answer);
+    let seen = server.seen();
+    let signed: Vec<&str> = seen.iter().filter_map(|request| request.header("x-amz-date")).collect();
+    assert!(signed[1].starts_with("2030") && !signed[2].starts_with("2030"), "{signed:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "signatures carry wall time")]
+fn wall_now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
 }
 
 #[tokio::test]
