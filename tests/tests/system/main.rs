@@ -30,6 +30,7 @@ mod memory;
 mod quickstart;
 mod recovery_times;
 mod redrive;
+mod rust_sdk;
 mod seeds;
 mod tidy;
 mod tolerance;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use answer::{FailedItem, HandlerAnswer, Outputs};
 pub use call::{BatchCall, BatchIdentity, CallItem, RunFacts};
 pub use echo::Echo;
+pub(crate) use event_format::item_failure;
 pub use noop::Noop;
 
 /// Runs the batches of jobs that name it. One instance serves all slots at once.
