@@ -52,7 +52,7 @@ impl LocalWorker {
         // It tells the coordinator that the process before is dead, which need not be waited for then.
         let incarnation = Incarnation(Ulid::new().0);
         let state_dir = StateDir::lock(&settings.data_dir.worker_dir(id.as_str()), incarnation)?;
-        let mut worker = Worker::builder(id, settings.objects)
+        let mut worker = Worker::builder_with(id, settings.objects)
             .endpoints([settings.endpoint])
             .slots(settings.slots)
             .cache_bytes(CACHE_BYTES)

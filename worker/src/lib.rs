@@ -9,12 +9,14 @@
 //! - **Invariant:** a batch's lines are stored before it is reported, and only lines of batches still held are stored.
 //! - **Invariant:** memory is bounded: pieces and shelves per lease, lines by the session's bounds, the cache by its own.
 //!
-//! Embedders start at [`Worker::builder`]; authors of handlers at [`handler::Handler`].
+//! Handlers in Rust are functions of a program of your own: [`sdk`] says how, [`Worker::builder`] is where it starts. What a
+//! function cannot say, a [`handler::Handler`] can.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
 
 mod allowed;
 mod attempt;
+mod builder;
 mod cache;
 mod classify;
 mod clock;
@@ -25,14 +27,17 @@ mod fault;
 pub mod handler;
 mod leases;
 mod lines;
+mod log;
 mod reader;
 mod result_writer;
 mod run;
 mod scanner;
+pub mod sdk;
 mod session;
 #[cfg(test)]
 mod session_tests;
 mod shelf;
+mod signals;
 mod source;
 mod state_dir;
 #[cfg(test)]
@@ -41,8 +46,10 @@ mod text;
 mod worker;
 
 pub use allowed::AllowedObjects;
+pub use builder::WorkerBuilder;
 pub use clock::{BootClock, Clock};
+pub use log::log_to_stderr;
+pub use sdk::{Batch, BatchOutcome, Context, HandlerError, Item, ItemError};
+pub use signals::termination;
 pub use state_dir::StateDir;
-pub use worker::{
-    DEFAULT_CACHE_BYTES, DEFAULT_DRAIN_TIMEOUT, DEFAULT_SLOTS, Worker, WorkerBuilder, WorkerError,
-};
+pub use worker::{Worker, WorkerError};

@@ -125,7 +125,7 @@ struct RunningWorker {
 }
 
 fn start_worker(endpoint: &str, store: Arc<MemoryStore>, handler: impl Handler) -> RunningWorker {
-    let worker = Worker::builder(WorkerId::new("worker-1").unwrap(), store)
+    let worker = Worker::builder_with(WorkerId::new("worker-1").unwrap(), store)
         .endpoints([endpoint])
         .slots(2)
         .handler(HandlerName::new("h").unwrap(), Arc::new(handler))

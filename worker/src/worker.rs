@@ -1,4 +1,4 @@
-//! A worker as a whole: its settings, and its life from the first connection to the last message.
+//! A worker as a whole: its life from the first connection to the last message.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,22 +7,16 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use warifu_common::model::{HandlerName, Incarnation, WorkerHandler, WorkerId};
+use warifu_common::config::ConfigError;
+use warifu_common::model::{HandlerName, IdError, WorkerHandler, WorkerId};
 use warifu_common::object_store::ObjectStore;
-use warifu_common::transport::{self, Dial, InvalidEndpoint, Tcp};
-use warifu_session::{SessionSettings, SessionState, WorkerIdentity};
+use warifu_common::transport::{self, InvalidEndpoint};
+use warifu_session::{SessionState, WorkerIdentity};
 
-use crate::clock::{BootClock, Clock};
+use crate::builder::{Basis, WorkerBuilder};
 use crate::connection::Coordinators;
 use crate::handler::Handler;
 use crate::session::{Session, SessionParts};
-
-/// Batches in progress at once unless it is said otherwise.
-pub const DEFAULT_SLOTS: u32 = 8;
-/// Scanned bytes that are kept unless it is said otherwise.
-pub const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
-/// Time for what runs when the worker is told to stop, unless it is said otherwise.
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// How long handlers may take to let go of what they keep: the end of an input, SIGTERM, five seconds, SIGKILL, and some.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,54 +30,42 @@ pub enum WorkerError {
     /// Write it as `http://host:port`.
     #[error(transparent)]
     InvalidEndpoint(#[from] InvalidEndpoint),
+    /// The worker or one of its handlers cannot have this name.
+    #[error(transparent)]
+    InvalidName(#[from] IdError),
+    /// What the environment says cannot be; the message names each variable.
+    #[error(transparent)]
+    InvalidEnvironment(#[from] ConfigError),
+    /// The state directory cannot be used, or another process of the worker lives.
+    #[error("the worker's state directory cannot be taken")]
+    StateDir(#[source] anyhow::Error),
 }
 
 /// A worker that is not running yet.
 pub struct Worker {
-    settings: WorkerBuilder,
-}
-
-/// Says what a worker is to be.
-pub struct WorkerBuilder {
-    id: WorkerId,
-    store: Arc<dyn ObjectStore>,
-    endpoints: Vec<String>,
-    slots: u32,
-    cache_bytes: u64,
-    drain_timeout: Duration,
-    incarnation: Incarnation,
-    dead_incarnation: Option<Incarnation>,
-    handlers: BTreeMap<HandlerName, Arc<dyn Handler>>,
-    session: SessionSettings,
-    clock: Arc<dyn Clock>,
-    dial: Arc<dyn Dial>,
+    pub(crate) settings: WorkerBuilder,
 }
 
 impl Worker {
+    /// A worker that is described in code; what is not said there comes from the environment, as for the program
+    /// `warifu-worker`: variables such as `WARIFU_COORDINATOR__ENDPOINTS`, `WARIFU_WORKER__SLOTS` and
+    /// `WARIFU_S3__ENDPOINT_URL`, and AWS's own for credentials. What is not there either has the documented defaults.
+    pub fn builder() -> WorkerBuilder {
+        WorkerBuilder::new(Basis::Environment)
+    }
+
     /// A worker named `id`, which no other process may use at the same time. It reads sources from `store` and writes
-    /// results to it.
-    pub fn builder(id: WorkerId, store: Arc<dyn ObjectStore>) -> WorkerBuilder {
-        WorkerBuilder {
-            id,
-            store,
-            endpoints: Vec::new(),
-            slots: DEFAULT_SLOTS,
-            cache_bytes: DEFAULT_CACHE_BYTES,
-            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
-            incarnation: Incarnation(rand::random()),
-            dead_incarnation: None,
-            handlers: BTreeMap::new(),
-            session: SessionSettings::default(),
-            clock: Arc::new(BootClock),
-            dial: Arc::new(Tcp),
-        }
+    /// results to it. Nothing comes from the environment.
+    pub fn builder_with(id: WorkerId, store: Arc<dyn ObjectStore>) -> WorkerBuilder {
+        WorkerBuilder::new(Basis::Defaults).worker_id(id).store(store)
     }
 
     /// Works until `cancel` fires and what runs has ended, at most the drain timeout later.
     ///
     /// Coordinators that cannot be reached are no error: the worker tries again until it is told to stop.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), WorkerError> {
-        let settings = self.settings;
+        let settings = self.settings.resolve().await?;
+        let _held_while_it_runs = settings.state_dir;
         check_endpoints(&settings.endpoints)?;
         let identity = WorkerIdentity {
             worker: settings.id.clone(),
@@ -109,59 +91,6 @@ impl Worker {
         session.run(cancel).await;
         close_handlers(&handlers).await;
         Ok(())
-    }
-}
-
-impl WorkerBuilder {
-    /// Where coordinators are; any of them leads to the leader.
-    pub fn endpoints(self, endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { endpoints: endpoints.into_iter().map(Into::into).collect(), ..self }
-    }
-
-    /// Batches in progress at once; at least 1.
-    pub fn slots(self, slots: u32) -> Self {
-        Self { slots: slots.max(1), ..self }
-    }
-
-    /// Scanned bytes that are kept; a shard that is larger is read twice.
-    pub fn cache_bytes(self, cache_bytes: u64) -> Self {
-        Self { cache_bytes, ..self }
-    }
-
-    /// Time for what runs when the worker is told to stop.
-    pub fn drain_timeout(self, drain_timeout: Duration) -> Self {
-        Self { drain_timeout, ..self }
-    }
-
-    /// This process, and an older one of the worker that is certainly dead.
-    pub fn incarnation(self, incarnation: Incarnation, dead_incarnation: Option<Incarnation>) -> Self {
-        Self { incarnation, dead_incarnation, ..self }
-    }
-
-    /// Adds a handler that jobs may name.
-    pub fn handler(mut self, name: HandlerName, handler: Arc<dyn Handler>) -> Self {
-        self.handlers.insert(name, handler);
-        self
-    }
-
-    /// Times and bounds of the session.
-    pub fn session_settings(self, session: SessionSettings) -> Self {
-        Self { session, ..self }
-    }
-
-    /// Another clock, for tests.
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
-    }
-
-    /// Another network, for tests.
-    pub fn dial(self, dial: Arc<dyn Dial>) -> Self {
-        Self { dial, ..self }
-    }
-
-    /// The worker.
-    pub fn build(self) -> Worker {
-        Worker { settings: self }
     }
 }
 

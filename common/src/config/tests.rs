@@ -345,6 +345,7 @@ type = "ftp"
 "#;
     let expected = [
         "handlers.echo: is built in; choose another name",
+        "handlers.hook.url: is required",
         "handlers.fn.command: is required: program and arguments",
         "handlers.fn.partial_failures: is only for event_format = \"states\"",
         "handlers.fn.function_name: \"a b\": write at most 64 letters",
@@ -368,6 +369,7 @@ type = "ftp"
         "handlers.ora.url: is no URL of a database",
         "handlers.ora.order_guard: is only for an upsert or an update",
         "handlers.ora.statement: only one of insert and statement can be done with a row",
+        "handlers.ora.columns: are required with a statement",
         "handlers.own.columns: are required with a statement",
         "handlers.own.pool_size: must be a whole number from 1 to 10000",
         "handlers.sum.order_guard: would lose what the column \"n\" adds",

@@ -32,6 +32,7 @@ mod memory;
 mod quickstart;
 mod recovery_times;
 mod redrive;
+mod rust_sdk;
 mod seeds;
 mod sql_servers;
 mod tidy;

@@ -76,7 +76,7 @@ pub(crate) async fn worker(scene: Arc<Scene>, index: usize) -> turmoil::Result {
         let stop = scene.started(host);
         let (incarnation, last) = scene.incarnation(host);
         let handler = NotingHandler::new(scene.ledger.clone(), &scene.plan);
-        let worker = Worker::builder(WorkerId::new(&host.to_string())?, scene.objects.clone())
+        let worker = Worker::builder_with(WorkerId::new(&host.to_string())?, scene.objects.clone())
             .endpoints((0..scene.plan.coordinators).map(endpoint))
             .slots(scene.plan.workers[index])
             .incarnation(incarnation, last.filter(|_| scene.plan.proves_death))

@@ -9,6 +9,10 @@ use std::time::SystemTime;
 const PACKAGES: [&str; 4] = ["warifu-cli", "warifu-coordinator", "warifu-worker", "warifu-test-lambda"];
 const BINARIES: [&str; 4] = ["warifu", "warifu-coordinator", "warifu-worker", "warifu-test-lambda"];
 
+/// Examples that are run, and their package.
+const EXAMPLES: [&str; 2] = ["user_stats", "geocode"];
+const EXAMPLES_PACKAGE: &str = "warifu-worker";
+
 /// What they are made of.
 const SOURCES: [&str; 7] =
     ["common", "coordinator", "worker", "cli", "proto", "tests/lambda_function", "Cargo.lock"];
@@ -22,30 +26,56 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// The path of an example of the worker's library, built if need be like [`binary`].
+pub(super) fn example(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let path = DIRECTORY.get_or_init(example_directory).join(name);
+    assert!(path.is_file(), "there is no example {}", path.display());
+    path
+}
+
+fn example_directory() -> PathBuf {
+    if let Some(directory) = std::env::var_os("WARIFU_BIN_DIR") {
+        return Path::new(&directory).join("examples");
+    }
+    let directory = build_directory();
+    if !is_current(&EXAMPLES.map(|name| directory.join("examples").join(name))) {
+        build(&directory, &["-p", EXAMPLES_PACKAGE, "--examples"]);
+    }
+    directory.join("examples")
+}
+
 fn binary_directory() -> PathBuf {
     if let Some(directory) = std::env::var_os("WARIFU_BIN_DIR") {
         return directory.into();
     }
-    // The test is TARGET/PROFILE/deps/system-HASH.
-    let test = std::env::current_exe().unwrap();
-    let directory =
-        test.parent().and_then(Path::parent).expect("a test lies in TARGET/PROFILE/deps").to_owned();
-    if is_current(&directory) {
-        return directory;
+    let directory = build_directory();
+    if !is_current(&BINARIES.map(|name| directory.join(name))) {
+        let packages: Vec<&str> = PACKAGES.iter().flat_map(|package| ["-p", package]).collect();
+        build(&directory, &packages);
     }
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(repository()).args(["build", "--quiet"]);
-    build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
-    if directory.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success(), "the binaries cannot be built");
     directory
 }
 
-/// Whether all binaries are there and no source is newer.
-fn is_current(directory: &Path) -> bool {
-    let built = BINARIES.iter().map(|name| modified(&directory.join(name))).min().flatten();
+/// TARGET/PROFILE: the test itself is TARGET/PROFILE/deps/system-HASH.
+fn build_directory() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).expect("a test lies in TARGET/PROFILE/deps").to_owned()
+}
+
+/// Builds what is to be in `directory`.
+fn build(directory: &Path, what: &[&str]) {
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.current_dir(repository()).args(["build", "--quiet"]).args(what);
+    if directory.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "{what:?} cannot be built");
+}
+
+/// Whether all of these are there and no source is newer.
+fn is_current(programs: &[PathBuf]) -> bool {
+    let built = programs.iter().map(|program| modified(program)).min().flatten();
     let changed = SOURCES.iter().map(|source| newest(&repository().join(source))).max().flatten();
     built.is_some_and(|built| changed.is_some_and(|changed| built >= changed))
 }

@@ -23,7 +23,7 @@ pub(crate) use database::{count, execute};
 pub(crate) use dev::{Dev, DevSettings};
 pub(crate) use fleet::{Fleet, FleetSettings};
 pub(crate) use http_service::{HttpService, ServiceAnswer, ServiceRequest};
-pub(crate) use process::{Finished, Process, command, run, run_json, warifu, warifu_in};
+pub(crate) use process::{Finished, Process, command, example_command, run, run_json, warifu, warifu_in};
 pub(crate) use proxy::{Network, PARTITION, Proxy};
 pub(crate) use random::Random;
 pub(crate) use results::{Results, read_results};

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::binaries::binary;
+use super::binaries::{binary, example};
 
 /// What a command may take unless its test says otherwise: far beyond what it needs, so that only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -166,7 +166,16 @@ impl Finished {
 
 /// A command of one of our binaries, without what the surroundings configure.
 pub(crate) fn command(name: &str) -> Command {
-    let mut command = Command::new(binary(name));
+    plain_command(&binary(name))
+}
+
+/// A command of one of the examples of the worker's library, likewise.
+pub(crate) fn example_command(name: &str) -> Command {
+    plain_command(&example(name))
+}
+
+fn plain_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (variable, _) in std::env::vars() {
         if variable.starts_with("WARIFU_") || variable.starts_with("AWS_") || variable == "RUST_LOG" {
             command.env_remove(variable);

@@ -11,7 +11,8 @@ use warifu_common::model::CallFailure;
 use super::{BatchCall, FailedItem, HandlerAnswer, Outputs};
 
 pub(super) use event::batch_event;
-pub(super) use reply::{item_failure, read_reply};
+pub(crate) use reply::item_failure;
+pub(super) use reply::read_reply;
 
 use event::item_event;
 use reply::compact_reply;

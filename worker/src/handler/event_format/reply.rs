@@ -139,11 +139,7 @@ impl Identifier {
 }
 
 /// An item's failure under the name that its handler gives.
-pub(in crate::handler) fn item_failure(
-    error_type: Option<String>,
-    message: String,
-    retryable: bool,
-) -> CallFailure {
+pub(crate) fn item_failure(error_type: Option<String>, message: String, retryable: bool) -> CallFailure {
     let error = error_type.unwrap_or_else(|| error_name::TASK_FAILED.to_owned());
     CallFailure { retryable, ..CallFailure::business(error, message) }
 }

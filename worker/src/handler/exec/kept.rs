@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout};
-use warifu_common::model::CallFailure;
+use warifu_common::model::{CallFailure, error_name};
 
 use super::MAX_STDOUT_BYTES;
 use super::process::{Program, terminate, with_last_words};
@@ -124,7 +124,10 @@ impl KeptProcess {
         let status = match ended {
             Ok(status) => status,
             Err(error) => {
-                return CallFailure::system("Exec.Lost", format!("cannot wait for the program: {error}"));
+                return CallFailure::system(
+                    error_name::TASK_FAILED,
+                    format!("cannot wait for the program: {error}"),
+                );
             }
         };
         let (error, what) = describe_end("Exec", "the program", status);
