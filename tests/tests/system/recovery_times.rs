@@ -19,6 +19,8 @@ const BATCHES: u64 = 1_000_000;
 struct Story {
     fleet: Fleet,
     calls: PathBuf,
+    /// Runs so far.
+    runs: u32,
 }
 
 impl Story {
@@ -32,20 +34,44 @@ impl Story {
              echo \"end $PPID $WARIFU_BATCH_NUMBER\" >>\"{0}\"; cat']\n",
             text(&calls)
         );
+        let held = format!(
+            "[handlers.held]\ntype = \"exec\"\ncommand = [\"sh\", \"-c\", \
+             'echo \"start $PPID $WARIFU_BATCH_NUMBER\" >>\"{}\"; \
+             while [ ! -e \"{}/$WARIFU_MAP_RUN_ID\" ]; do sleep 0.05; done']\n",
+            text(&calls),
+            text(&fleet.path("")),
+        );
+        let handler = handler + &held;
         for id in ["w0", "w1", "w2"] {
             fleet.start_worker(id, 4, &handler);
         }
         let lines: String = (0..BATCHES).map(|call| format!("{call}\n")).collect();
         fleet.s3().put("input", "in.csv", format!("id\n{lines}"));
-        fleet.submit(
-            "r",
-            "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
-             itemBatcher: {maxItemsPerBatch: 1}\nitemProcessor: {handler: watched}\n\
-             resultWriter: {bucket: output, prefix: r/}\n",
-        );
-        let story = Self { fleet, calls };
+        fleet.s3().put("input", "held.csv", "id\n0\n1\n2\n3\n4\n5\n6\n7\n8\n");
+        let mut story = Self { fleet, calls, runs: 0 };
+        story.submit("in.csv", "watched");
         story.wait_until_all_work();
         story
+    }
+
+    /// Begins a run with batches of one item; returns its id.
+    fn submit(&mut self, key: &str, handler: &str) -> String {
+        self.runs += 1;
+        let id = self.run();
+        self.fleet.submit(
+            &id,
+            &format!(
+                "itemReader: {{bucket: input, key: {key}, readerConfig: {{inputType: CSV}}}}\n\
+                 itemBatcher: {{maxItemsPerBatch: 1}}\nitemProcessor: {{handler: {handler}}}\n\
+                 resultWriter: {{bucket: output, prefix: r/}}\n"
+            ),
+        );
+        id
+    }
+
+    /// The id of the run that was begun last.
+    fn run(&self) -> String {
+        format!("r{}", self.runs)
     }
 
     /// How much is noted by now.
@@ -158,6 +184,33 @@ impl Story {
         took
     }
 
+    /// Until every batch that ran in the worker begins elsewhere, where slots are free: then it begins when it is leased.
+    fn worker_killed_beside_free_slots(&mut self) -> Duration {
+        let run = self.run();
+        self.fleet.run(&["stop", &run]).expect(0);
+        eventually("the run is stopped", DEADLINE, || {
+            self.fleet.get(&run).filter(|run| run["state"] == "ABORTED").map(drop)
+        });
+        let mark = self.mark();
+        let held = self.submit("held.csv", "held");
+        eventually("all batches are held", DEADLINE, || (self.lines_since(mark).len() == 9).then_some(()));
+        let began = Instant::now();
+        let killed = format!("start {} ", self.fleet.kill_worker(0));
+        let lines = self.lines_since(mark);
+        let lost: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(&killed)).collect();
+        assert!(!lost.is_empty(), "the worker had nothing to lose");
+        eventually("its batches begin again", DEADLINE, || {
+            let again = self.lines_since(mark).len() - lines.len();
+            (again == lost.len()).then_some(())
+        });
+        let took = began.elapsed();
+        std::fs::write(self.fleet.path(&held), "").unwrap();
+        self.fleet.wait(&held, DEADLINE);
+        self.fleet.spawn_worker(0);
+        self.submit("in.csv", "watched");
+        took
+    }
+
     /// Until a worker gives its silent stream up.
     fn partition(&mut self) -> Duration {
         let leader = self.fleet.wait_for_leader();
@@ -187,11 +240,15 @@ fn leads(http_port: u16) -> bool {
 
 type Disturbance = fn(&mut Story) -> Duration;
 
-const DISTURBANCES: [(&str, Disturbance); 6] = [
+const DISTURBANCES: [(&str, Disturbance); 7] = [
     ("kill -9 of the leader, until another one's leases are worked on", Story::leader_killed),
     ("the same, and a worker with it", Story::leader_and_worker_killed),
     ("SIGTERM to the leader, until another one's leases are worked on", Story::leader_stopped),
-    ("kill -9 of a worker, until its batches run elsewhere", |story| story.worker_killed(false)),
+    (
+        "kill -9 of a worker, until its batches are leased and begin in free slots",
+        Story::worker_killed_beside_free_slots,
+    ),
+    ("the same where all slots are taken", |story| story.worker_killed(false)),
     ("kill -9 of a worker that starts again, until its batches run", |story| story.worker_killed(true)),
     ("partition, until workers give the stream up", Story::partition),
 ];

@@ -7,8 +7,8 @@
 //! - **Invariant:** a transaction runs in a task that nothing cancels; a call that gives up leaves it to finish.
 //! - **Invariant:** identifiers come from the worker's configuration or the items' header and are quoted; values are bound.
 //!
-//! Start at [`Sql`]; a call becomes a [`job`], which [`apply`] carries out in a transaction of the [`writer`] (SQLite) or of a
-//! connection of the [`pool`].
+//! Start at [`Sql`]; a call becomes a job (`job.rs`), which `apply.rs` carries out in a transaction of the writer (`writer.rs`,
+//! SQLite) or of a connection of the pool (`pool.rs`).
 
 mod apply;
 mod catalogue;
