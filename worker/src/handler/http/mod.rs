@@ -4,7 +4,7 @@
 //! means, `repeats.rs` when a request is sent again within the attempt.
 //!
 //! **Invariant:** no failure holds a configured secret: a service may repeat what it was sent, so that every failure goes
-//! through [`Secrets`].
+//! through `Secrets`.
 
 mod client;
 mod exchange;
