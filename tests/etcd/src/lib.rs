@@ -253,6 +253,8 @@ impl EtcdCluster {
         let call = |index: usize, method: &str, body: Value| {
             self.call(index, method, &body).unwrap_or_else(|| panic!("etcd member {index} answers {method}"))
         };
+        // A member that lags would meet its quota, and raise the alarm again, after all is done.
+        self.wait_until_all_have_applied();
         let status = call(0, "maintenance/status", json!({}));
         let revision = &status["header"]["revision"];
         // An error, and so no answer, means that it is compacted already.
@@ -266,6 +268,27 @@ impl EtcdCluster {
                 json!({"action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"]});
             call(0, "maintenance/alarm", disarm);
         }
+    }
+
+    fn wait_until_all_have_applied(&self) {
+        let index = |member: usize, name: &str| -> Option<u64> {
+            self.call(member, "maintenance/status", &json!({}))?[name].as_str()?.parse().ok()
+        };
+        let members = 0..self.members.len();
+        let newest = members.clone().filter_map(|member| index(member, "raftIndex")).max();
+        let give_up_at = Instant::now() + READY_WITHIN;
+        while members.clone().any(|member| index(member, "raftAppliedIndex") < newest) {
+            assert!(Instant::now() < give_up_at, "a member of etcd stays behind");
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// The alarms that members have raised, as etcd tells them.
+    pub fn alarms(&self) -> String {
+        let told = |member| self.call(member, "maintenance/alarm", &json!({"action": "GET"}));
+        (0..self.members.len())
+            .find_map(told)
+            .map_or_else(|| "nobody answers".to_owned(), |told| told.to_string())
     }
 
     /// Puts a value.

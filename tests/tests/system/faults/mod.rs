@@ -25,6 +25,8 @@ const CALLS_AT_ONCE: usize = 3;
 const HOLD: (u64, u64) = (200, 6_000);
 /// How long anything may take to go on after a fault, and how long a run may take to its end.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// How long before that deadline everything is asked what it said last.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Writes that prove that work goes on.
 const PROGRESS: u64 = 200;
 
@@ -163,6 +165,10 @@ impl Story {
         let written = self.sink.effects();
         eventually(&format!("work goes on after {faults:?}"), DEADLINE, || {
             let now = self.sink.effects();
+            if healed_at.elapsed() > DEADLINE - LAST_WORDS {
+                eprintln!("{}", self.fleet.last_words());
+                std::thread::park_timeout(LAST_WORDS);
+            }
             (now >= written + PROGRESS || now == rows_at_end).then_some(())
         });
         eprintln!("{faults:?}: {:?}", healed_at.elapsed());

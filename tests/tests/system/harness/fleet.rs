@@ -14,6 +14,9 @@ use super::{Dev, DevSettings, Finished, Network, Process, Proxy, command, eventu
 /// How long a start may take.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// How much of each process's log is shown.
+const LAST_WORDS_BYTES: usize = 4_096;
+
 /// How a fleet is made.
 pub(crate) struct FleetSettings<'a> {
     /// Coordinators.
@@ -276,6 +279,18 @@ impl Fleet {
     /// SIGSTOP or SIGCONT.
     pub(crate) fn signal_worker(&self, index: usize, signal: Signal) {
         self.workers[index].process.as_ref().unwrap().signal(signal);
+    }
+
+    /// What everything said last, for a failure that nobody understands yet.
+    pub(crate) fn last_words(&self) -> String {
+        let coordinators = self.coordinators.iter().map(|coordinator| coordinator.process.as_ref());
+        let workers = self.workers.iter().map(|worker| worker.process.as_ref());
+        let said = |process: Option<&Process>| {
+            let said = process.map_or_else(|| "it does not run".to_owned(), Process::stderr);
+            said[said.ceil_char_boundary(said.len().saturating_sub(LAST_WORDS_BYTES))..].to_owned()
+        };
+        let all: Vec<String> = coordinators.chain(workers).map(said).collect();
+        format!("etcd's alarms: {}\n{}", self.etcd.alarms(), all.join("\n---\n"))
     }
 
     /// What a worker has said so far.
