@@ -26,6 +26,8 @@ mod server_tests;
 mod session;
 mod statement;
 #[cfg(test)]
+mod test_support;
+#[cfg(test)]
 mod tests;
 mod value;
 mod writer;

@@ -1,45 +1,19 @@
 //! The handler against real servers: PostgreSQL and MariaDB, each with the same stories.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use warifu_common::config::handlers::HandlerConfig;
-use warifu_common::config::{Source, WorkerConfig};
-use warifu_common::model::HandlerName;
 use warifu_test_database::{DatabaseServer, ServerKind};
 
+use super::test_support::{call, failed, handler_for};
 use super::*;
 use crate::handler::BatchIdentity;
 use crate::testing::{call_in, identity};
 
 const BOTH: [ServerKind; 2] = [ServerKind::Postgres, ServerKind::MariaDb];
 
-/// A handler as worker.toml configures it; `toml` stands below its section.
 fn handler(server: &DatabaseServer, toml: &str) -> Arc<Sql> {
-    let toml = toml.replace("[columns]", "[handlers.t.columns]");
-    let text = format!("[handlers.t]\ntype = 'sql'\nurl = '{}'\n{toml}", server.url());
-    let source = Source::new(None, &text, BTreeMap::new(), Vec::new()).unwrap();
-    let config = WorkerConfig::from_source(source).unwrap();
-    match &config.handlers[&HandlerName::new("t").unwrap()].handler {
-        HandlerConfig::Sql(config) => Arc::new(Sql::new(config.clone()).unwrap()),
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn call(handler: &Sql, csv: &str, identity: BatchIdentity) -> HandlerAnswer {
-    handler.call(call_in(csv, identity), CancellationToken::new()).await
-}
-
-/// Positions and names of the failures.
-fn failed(answer: &HandlerAnswer) -> Vec<(usize, &str)> {
-    match answer {
-        HandlerAnswer::Succeeded => Vec::new(),
-        HandlerAnswer::Answered { failures, .. } => {
-            failures.iter().map(|failed| (failed.position, failed.failure.error.as_str())).collect()
-        }
-        HandlerAnswer::Failed(_) | HandlerAnswer::RunFailed(_) => panic!("{answer:?}"),
-    }
+    Arc::new(handler_for(&server.url(), toml))
 }
 
 const USERS: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY, name VARCHAR(9) NOT NULL CHECK (name <> 'evil'), logins INTEGER)";

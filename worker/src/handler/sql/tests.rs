@@ -1,15 +1,11 @@
 //! The handler against real SQLite files.
 
-use std::collections::BTreeMap;
-
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
-use warifu_common::config::handlers::HandlerConfig;
-use warifu_common::config::{Source, WorkerConfig};
-use warifu_common::model::HandlerName;
 use warifu_common::model::error_name;
 
+use super::test_support::{call, failed, handler_for};
 use super::*;
 use crate::handler::BatchIdentity;
 use crate::testing::{call_in, identity};
@@ -45,16 +41,8 @@ impl Database {
         rows.into_iter().map(|row| row.get(0)).collect()
     }
 
-    /// A handler as worker.toml configures it; `toml` stands below its section.
     fn handler(&self, toml: &str) -> Sql {
-        let toml = toml.replace("[columns]", "[handlers.t.columns]");
-        let text = format!("[handlers.t]\ntype = 'sql'\nurl = '{}'\n{toml}", self.url());
-        let source = Source::new(None, &text, BTreeMap::new(), Vec::new()).unwrap();
-        let config = WorkerConfig::from_source(source).unwrap();
-        match &config.handlers[&HandlerName::new("t").unwrap()].handler {
-            HandlerConfig::Sql(config) => Sql::new(config.clone()).unwrap(),
-            other => panic!("{other:?}"),
-        }
+        handler_for(&self.url(), toml)
     }
 }
 
@@ -67,20 +55,6 @@ const UPSERT: &str = r#"
     name = { from = "name" }
     logins = { from = "n", type = "int8", on_conflict = "add" }
 "#;
-
-async fn call(handler: &Sql, csv: &str, identity: BatchIdentity) -> HandlerAnswer {
-    handler.call(call_in(csv, identity), CancellationToken::new()).await
-}
-
-fn failed(answer: &HandlerAnswer) -> Vec<(usize, &str)> {
-    match answer {
-        HandlerAnswer::Succeeded => Vec::new(),
-        HandlerAnswer::Answered { failures, .. } => {
-            failures.iter().map(|failed| (failed.position, failed.failure.error.as_str())).collect()
-        }
-        HandlerAnswer::Failed(_) | HandlerAnswer::RunFailed(_) => panic!("{answer:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_repeat_of_a_call_touches_no_row_and_answers_the_same() {
