@@ -8,7 +8,7 @@ use warifu_common::model::{CallFailure, error_name};
 
 use super::datetime::rfc3339;
 use super::dialect::Dialect;
-use super::value::{SqlValue, convert, sql_failure};
+use super::value::{Mismatch, SqlValue, convert, sql_failure};
 use crate::clock::wall_now;
 use crate::handler::{BatchCall, CallItem};
 
@@ -91,7 +91,7 @@ impl PlannedColumn {
         let constant = |literal: &Literal| {
             let text = literal_text(literal);
             convert(config.r#type, &text)
-                .map(|value| in_dialect(dialect, config.r#type, value))
+                .and_then(|value| in_dialect(dialect, config.r#type, value))
                 .map_err(|mismatch| mismatch.into_failure(&config.name, config.r#type, &text).cause)
         };
         Ok(Self {
@@ -160,7 +160,7 @@ impl PlannedColumn {
             }
         }
         convert(self.column_type, text)
-            .map(|value| in_dialect(self.dialect, self.column_type, value))
+            .and_then(|value| in_dialect(self.dialect, self.column_type, value))
             .map_err(|mismatch| mismatch.into_failure(&self.name, self.column_type, text))
     }
 
@@ -169,17 +169,18 @@ impl PlannedColumn {
     }
 }
 
-/// MySQL's times have no zone; its connections are in UTC.
-fn in_dialect(dialect: Dialect, column_type: SqlType, value: SqlValue) -> SqlValue {
-    match (dialect, column_type, value) {
+/// MySQL's times have no zone; its connections are in UTC. PostgreSQL refuses a whole statement for a NUL byte in a text.
+fn in_dialect(dialect: Dialect, column_type: SqlType, value: SqlValue) -> Result<SqlValue, Mismatch> {
+    Ok(match (dialect, column_type, value) {
         (Dialect::MySql, SqlType::Timestamptz, SqlValue::Text(text)) => {
             SqlValue::Text(text.trim_end_matches("+00:00").to_owned())
         }
+        (Dialect::Postgres, _, SqlValue::Text(text)) if text.contains('\0') => return Err(Mismatch::NulByte),
         (Dialect::Postgres, SqlType::Bool, SqlValue::Integer(value)) => {
             SqlValue::Text(if value == 0 { "false" } else { "true" }.to_owned())
         }
         (.., value) => value,
-    }
+    })
 }
 
 fn empty_by_type(column_type: SqlType) -> EmptyRule {

@@ -242,6 +242,21 @@ async fn texts_arrive_as_values_of_every_type() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_nul_byte_fails_its_item_alone_where_the_database_has_no_room_for_it() {
+    for kind in BOTH {
+        let server = DatabaseServer::start(kind);
+        server.execute(USERS);
+        let answer = call(&handler(&server, UPSERT), "uid,name,n\n1,a\0b,1\n2,ok,1\n", identity(0, 0)).await;
+        let (refused, rows): (&[_], &[_]) = match kind {
+            ServerKind::Postgres => (&[(0, "Sql.22021")], &["2|1"]),
+            ServerKind::MariaDb => (&[], &["1|1", "2|1"]),
+        };
+        assert_eq!(failed(&answer), refused, "{kind:?}");
+        assert_eq!(users(&server), rows, "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_does_not_fit_is_found_before_the_first_call() {
     for kind in BOTH {
         let server = DatabaseServer::start(kind);

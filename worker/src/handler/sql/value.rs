@@ -51,6 +51,8 @@ pub(super) enum Mismatch {
     DateTimeSyntax,
     /// 22008
     DateTimeOutOfRange,
+    /// 22021
+    NulByte,
 }
 
 impl Mismatch {
@@ -61,6 +63,7 @@ impl Mismatch {
             Mismatch::Syntax => ("22P02", format!("invalid input syntax for type {name}: {text:?}")),
             Mismatch::OutOfRange => ("22003", format!("value {text:?} is out of range for type {name}")),
             Mismatch::DateTimeSyntax => ("22007", format!("invalid input syntax for type {name}: {text:?}")),
+            Mismatch::NulByte => ("22021", "invalid byte sequence for encoding \"UTF8\": 0x00".to_owned()),
             Mismatch::DateTimeOutOfRange => {
                 ("22008", format!("date/time field value out of range: {text:?}"))
             }
