@@ -37,7 +37,7 @@ impl Story {
         let held = format!(
             "[handlers.held]\ntype = \"exec\"\ncommand = [\"sh\", \"-c\", \
              'echo \"start $PPID $WARIFU_BATCH_NUMBER\" >>\"{}\"; \
-             while [ ! -e \"{}/$WARIFU_MAP_RUN_ID\" ]; do sleep 0.05; done']\n",
+             n=0; while [ ! -e \"{}/$WARIFU_MAP_RUN_ID\" ] && [ $n -lt 1200 ]; do n=$((n + 1)); sleep 0.1; done']\n",
             text(&calls),
             text(&fleet.path("")),
         );
