@@ -5,23 +5,49 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-/// Packages whose binaries are run, and those.
-const PACKAGES: [&str; 4] = ["warifu-cli", "warifu-coordinator", "warifu-worker", "warifu-test-lambda"];
-const BINARIES: [&str; 4] = ["warifu", "warifu-coordinator", "warifu-worker", "warifu-test-lambda"];
+/// A package whose binaries or examples are run, and what they are made of: cargo leaves alone what has not changed, so each
+/// is only as new as that.
+struct Built {
+    package: &'static str,
+    /// Below TARGET/PROFILE.
+    programs: &'static [&'static str],
+    sources: &'static [&'static str],
+}
 
-/// Examples that are run, and their package.
-const EXAMPLES: [&str; 2] = ["user_stats", "geocode"];
-const EXAMPLES_PACKAGE: &str = "warifu-worker";
+const BINARIES: [Built; 4] = [
+    Built {
+        package: "warifu-cli",
+        programs: &["warifu"],
+        sources: &["common", "coordinator", "worker", "cli", "proto", "Cargo.lock"],
+    },
+    Built {
+        package: "warifu-coordinator",
+        programs: &["warifu-coordinator"],
+        sources: &["common", "coordinator", "proto", "Cargo.lock"],
+    },
+    Built {
+        package: "warifu-worker",
+        programs: &["warifu-worker"],
+        sources: &["common", "worker", "proto", "Cargo.lock"],
+    },
+    Built {
+        package: "warifu-test-lambda",
+        programs: &["warifu-test-lambda"],
+        sources: &["tests/lambda_function/src", "Cargo.lock"],
+    },
+];
 
-/// What they are made of.
-const SOURCES: [&str; 7] =
-    ["common", "coordinator", "worker", "cli", "proto", "tests/lambda_function", "Cargo.lock"];
+const EXAMPLES: Built = Built {
+    package: "warifu-worker",
+    programs: &["examples/user_stats", "examples/geocode"],
+    sources: &["common", "worker", "proto", "Cargo.lock"],
+};
 
 /// The path of a binary, built if need be: cargo does not build another package's binaries for a test, and an old one
 /// would be judged in place of the code that is there. One that `cargo build --workspace` has just made is taken as it is.
 pub(crate) fn binary(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let path = DIRECTORY.get_or_init(binary_directory).join(name);
+    let path = DIRECTORY.get_or_init(|| directory_with(&BINARIES, &[])).join(name);
     assert!(path.is_file(), "there is no binary {}", path.display());
     path
 }
@@ -29,30 +55,21 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 /// The path of an example of the worker's library, built if need be like [`binary`].
 pub(super) fn example(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let path = DIRECTORY.get_or_init(example_directory).join(name);
+    let path =
+        DIRECTORY.get_or_init(|| directory_with(&[EXAMPLES], &["--examples"])).join("examples").join(name);
     assert!(path.is_file(), "there is no example {}", path.display());
     path
 }
 
-fn example_directory() -> PathBuf {
-    if let Some(directory) = std::env::var_os("WARIFU_BIN_DIR") {
-        return Path::new(&directory).join("examples");
-    }
-    let directory = build_directory();
-    if !is_current(&EXAMPLES.map(|name| directory.join("examples").join(name))) {
-        build(&directory, &["-p", EXAMPLES_PACKAGE, "--examples"]);
-    }
-    directory.join("examples")
-}
-
-fn binary_directory() -> PathBuf {
+/// Where they are, once they are new enough.
+fn directory_with(all: &[Built], more: &[&str]) -> PathBuf {
     if let Some(directory) = std::env::var_os("WARIFU_BIN_DIR") {
         return directory.into();
     }
     let directory = build_directory();
-    if !is_current(&BINARIES.map(|name| directory.join(name))) {
-        let packages: Vec<&str> = PACKAGES.iter().flat_map(|package| ["-p", package]).collect();
-        build(&directory, &packages);
+    if !all.iter().all(|built| built.is_current(&directory)) {
+        let packages = all.iter().flat_map(|built| ["-p", built.package]);
+        build(&directory, &packages.chain(more.iter().copied()).collect::<Vec<_>>());
     }
     directory
 }
@@ -73,11 +90,13 @@ fn build(directory: &Path, what: &[&str]) {
     assert!(build.status().unwrap().success(), "{what:?} cannot be built");
 }
 
-/// Whether all of these are there and no source is newer.
-fn is_current(programs: &[PathBuf]) -> bool {
-    let built = programs.iter().map(|program| modified(program)).min().flatten();
-    let changed = SOURCES.iter().map(|source| newest(&repository().join(source))).max().flatten();
-    built.is_some_and(|built| changed.is_some_and(|changed| built >= changed))
+impl Built {
+    /// Whether all is there and no source is newer.
+    fn is_current(&self, directory: &Path) -> bool {
+        let built = self.programs.iter().map(|program| modified(&directory.join(program))).min().flatten();
+        let changed = self.sources.iter().map(|source| newest(&repository().join(source))).max().flatten();
+        built.is_some_and(|built| changed.is_some_and(|changed| built >= changed))
+    }
 }
 
 fn newest(path: &Path) -> Option<SystemTime> {
