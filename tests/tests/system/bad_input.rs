@@ -312,7 +312,9 @@ fn results_that_cannot_be_written_end_the_run_and_keep_nothing_waiting() {
         let run = dev.json(["get", "r"], 0);
         (run["itemCounts"]["succeeded"].as_u64() > Some(0)).then_some(())
     });
-    std::fs::remove_dir_all(dev.directory().join("data/s3/output")).unwrap();
+    // At once: a file may be on its way into it.
+    let output = dev.directory().join("data/s3/output");
+    std::fs::rename(&output, dev.directory().join("data/output-gone")).unwrap();
     let run = dev.wait("r", 1);
     assert_eq!(run["error"]["error"], "States.ResultWriterFailed");
     let (items, batches) = (&run["itemCounts"], &run["batchCounts"]);
