@@ -315,6 +315,7 @@ fn results_that_cannot_be_written_end_the_run_and_keep_nothing_waiting() {
     // At once: a file may be on its way into it.
     let output = dev.directory().join("data/s3/output");
     std::fs::rename(&output, dev.directory().join("data/output-gone")).unwrap();
+    std::fs::write(&output, "no directory can be made here").unwrap();
     let run = dev.wait("r", 1);
     assert_eq!(run["error"]["error"], "States.ResultWriterFailed");
     let (items, batches) = (&run["itemCounts"], &run["batchCounts"]);

@@ -36,8 +36,9 @@ impl Story {
         );
         let held = format!(
             "[handlers.held]\ntype = \"exec\"\ncommand = [\"sh\", \"-c\", \
-             'echo \"start $PPID $WARIFU_BATCH_NUMBER\" >>\"{}\"; \
-             n=0; while [ ! -e \"{}/$WARIFU_MAP_RUN_ID\" ] && [ $n -lt 1200 ]; do n=$((n + 1)); sleep 0.1; done']\n",
+             'echo \"start $PPID $WARIFU_BATCH_NUMBER\" >>\"{0}\"; \
+             n=0; while [ ! -e \"{1}/$WARIFU_MAP_RUN_ID\" ] && [ $n -lt 1200 ]; do n=$((n + 1)); sleep 0.1; done; \
+             echo \"end $PPID $WARIFU_BATCH_NUMBER\" >>\"{0}\"']\n",
             text(&calls),
             text(&fleet.path("")),
         );
