@@ -5,7 +5,7 @@
 //!
 //! - **Invariant:** a transaction runs in a task that nothing cancels; a call that gives up tells the server to end the
 //!   statement, and the task rolls back.
-//! - **Invariant:** a connection goes back only when no transaction can be open on it.
+//! - **Invariant:** a connection goes back only when no transaction can be open on it, and no cancellation on its way to it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -122,12 +122,12 @@ impl Shared {
         let outcome = self.carry_out(&mut pooled, job, cancel).await;
         match outcome {
             Ok(failures) => {
-                self.give_back(pooled);
+                self.give_back(pooled, cancel);
                 Ok(failures)
             }
             Err(Undone { failure, rolled_back }) => {
                 if rolled_back {
-                    self.give_back(pooled);
+                    self.give_back(pooled, cancel);
                 } else {
                     // The server may have gone; what waits here was connected to the same one.
                     self.lock().clear();
@@ -166,8 +166,11 @@ impl Shared {
         connected.unwrap_or_else(|_| Err(sql_failure("08001", "the database does not answer")))
     }
 
-    fn give_back(&self, pooled: Pooled) {
-        self.lock().push(pooled);
+    /// Not after a cancellation: the server may carry it out late, and would hit another call's statement.
+    fn give_back(&self, pooled: Pooled, cancel: &CancellationToken) {
+        if !cancel.is_cancelled() {
+            self.lock().push(pooled);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Pooled>> {

@@ -102,12 +102,15 @@ pub(in crate::handler::sql) fn write_audit(
 
 /// Creates the ledger and, if it is named, the audit table, unless they are there.
 pub fn schema(dialect: Dialect, audit_table: Option<&str>) -> Vec<String> {
-    let Types { key, number, text, end } = Types::of(dialect);
+    let Types { key, number, text, end, ledger_index } = Types::of(dialect);
     let ledger = format!(
         "CREATE TABLE IF NOT EXISTS {LEDGER} (map_run_id {key} NOT NULL, batch_number {number} NOT NULL, \
          round {number} NOT NULL, attempt {number} NOT NULL, item_count {number} NOT NULL, failures {text}, \
-         worker {key} NOT NULL, recorded_at {key} NOT NULL, PRIMARY KEY (map_run_id, batch_number, round)){end}"
+         worker {key} NOT NULL, recorded_at {key} NOT NULL, PRIMARY KEY (map_run_id, batch_number, round){ledger_index}){end}"
     );
+    // Pruning must not read the whole ledger; blocks that were written together are one entry of this index.
+    let by_time = (dialect == Dialect::Postgres)
+        .then(|| format!("CREATE INDEX IF NOT EXISTS {LEDGER}_by_time ON {LEDGER} USING brin (recorded_at)"));
     let audit = audit_table.map(|table| {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (map_run_id {key} NOT NULL, item_index {number} NOT NULL, \
@@ -117,7 +120,7 @@ pub fn schema(dialect: Dialect, audit_table: Option<&str>) -> Vec<String> {
             dialect.quoted_table(table)
         )
     });
-    [ledger].into_iter().chain(audit).collect()
+    [ledger].into_iter().chain(by_time).chain(audit).collect()
 }
 
 struct Types {
@@ -126,18 +129,25 @@ struct Types {
     number: &'static str,
     text: &'static str,
     end: &'static str,
+    /// Part of the ledger's definition, for pruning. A SQLite file is small enough to be read through.
+    ledger_index: &'static str,
 }
 
 impl Types {
     fn of(dialect: Dialect) -> Self {
         match dialect {
-            Dialect::Sqlite => Self { key: "TEXT", number: "INTEGER", text: "TEXT", end: " WITHOUT ROWID" },
-            Dialect::Postgres => Self { key: "text", number: "bigint", text: "text", end: "" },
+            Dialect::Sqlite => {
+                Self { key: "TEXT", number: "INTEGER", text: "TEXT", end: " WITHOUT ROWID", ledger_index: "" }
+            }
+            Dialect::Postgres => {
+                Self { key: "text", number: "bigint", text: "text", end: "", ledger_index: "" }
+            }
             Dialect::MySql => Self {
                 key: "VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
                 number: "BIGINT",
                 text: "LONGTEXT CHARACTER SET utf8mb4",
                 end: " ENGINE=InnoDB",
+                ledger_index: ", INDEX by_time (recorded_at)",
             },
         }
     }
