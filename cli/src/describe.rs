@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use warifu_common::wire::v1::{Counts, ErrorGroup, MapRun, ResultLocation, limited_by, map_run};
+use warifu_common::wire::v1::{
+    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, limited_by, map_run,
+};
 
-use crate::{progress, text};
+use crate::{follow, progress, text};
 
 /// Characters of a sample's message that are shown.
 const MESSAGE_LIMIT: usize = 200;
@@ -22,6 +24,7 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Started", &text::moment(run.start_time.as_ref()));
     facts.add("Stopped", &stopped(run));
     facts.add("Items", &counts(run.item_counts.unwrap_or_default(), "item"));
+    facts.add("Error rate", &error_rate(run));
     facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
     facts.add("Progress", &progress::progress_line(run));
     facts.add("Limited by", limit_advice(run));
@@ -44,6 +47,7 @@ pub(crate) fn summary(run: &MapRun) -> String {
     facts.add(text::id_of(&run.name), &format!("{}{took}", run.state().as_str_name()));
     facts.add("error", &error_text(run));
     facts.add("items", &counts(run.item_counts.unwrap_or_default(), "item"));
+    facts.add("error rate", &error_rate(run));
     facts.add("rate", &overall_rate(run).map(text::rate).unwrap_or_default());
     facts.add("results", &results_text(run));
     for warning in &run.warnings {
@@ -54,6 +58,11 @@ pub(crate) fn summary(run: &MapRun) -> String {
         text.push_str(&error_group(group));
     }
     text
+}
+
+/// A warning as a line of its own.
+pub(crate) fn warning_line(warning: &Warning) -> String {
+    format!("{:<10} {}: {}", "warning", warning.reason, warning.message)
 }
 
 /// Labelled lines; a fact without text is left out.
@@ -138,6 +147,32 @@ fn counts(counts: Counts, noun: &str) -> String {
         .map(|(state, count)| format!("{} {state}", text::grouped(count)))
         .collect();
     if states.is_empty() { total } else { format!("{total}: {}", states.join(" · ")) }
+}
+
+/// The share of items that failed or timed out: of all once the run has ended, until then of those that are decided; and
+/// by whose fault it is.
+fn error_rate(run: &MapRun) -> String {
+    let counts = run.item_counts.unwrap_or_default();
+    let failed = counts.failed + counts.timed_out;
+    let (of, noun) = match follow::is_terminal(run) {
+        true => (counts.total, "item"),
+        false => (counts.succeeded + failed, "decided item"),
+    };
+    if failed == 0 {
+        return String::new();
+    }
+    let percentage = failed as f64 * 100.0 / of.max(1) as f64;
+    let rate = format!("{} of {}", text::percentage(percentage), text::counted(of, noun));
+    match by_kind(run) {
+        Some(kinds) => format!("{rate}: {kinds}"),
+        None => rate,
+    }
+}
+
+/// Failed items by whose fault it is, both kinds always; `None` from a coordinator that does not tell.
+pub(crate) fn by_kind(run: &MapRun) -> Option<String> {
+    let FailureCounts { business, system } = run.failure_counts?;
+    Some(format!("{} BUSINESS, {} SYSTEM", text::grouped(business), text::grouped(system)))
 }
 
 fn redrives(run: &MapRun) -> String {
@@ -231,6 +266,7 @@ mod tests {
                 failed: 2,
                 ..Counts::default()
             }),
+            failure_counts: Some(FailureCounts { business: 2, system: 0 }),
             total_known: true,
             error: Some(RunError {
                 error: "States.ExceedToleratedFailureThreshold".into(),
@@ -264,11 +300,23 @@ mod tests {
             "orders     FAILED in 2.0 s\n\
              error      States.ExceedToleratedFailureThreshold: 2 items failed, 1 tolerated\n\
              items      100 items: 10 succeeded · 2 failed · 88 pending\n\
+             error rate 2.0 % of 100 items: 2 BUSINESS, 0 SYSTEM\n\
              rate       6.0/s\n\
              results    s3://output/orders/manifest.json\n\
              failures   Sql.22P02 (BUSINESS): 2 items\n           \
              item 4 (line 6, byte 130): login_count: `many` is no int8\n"
         );
+    }
+
+    #[test]
+    fn until_the_end_the_error_rate_is_of_what_is_decided() {
+        let running = MapRun { state: map_run::State::Running.into(), ..failed_run() };
+        assert_eq!(error_rate(&running), "16.7 % of 12 decided items: 2 BUSINESS, 0 SYSTEM");
+        let untold = MapRun { failure_counts: None, ..failed_run() };
+        assert_eq!(error_rate(&untold), "2.0 % of 100 items");
+        let rare = Counts { total: 1_000_000, failed: 3, ..Counts::default() };
+        let rare = MapRun { item_counts: Some(rare), failure_counts: None, ..failed_run() };
+        assert_eq!(error_rate(&rare), "less than 0.1 % of 1,000,000 items");
     }
 
     #[test]

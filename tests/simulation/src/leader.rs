@@ -120,6 +120,7 @@ impl World {
                     self.after(MS, Happening::ToLeader(index, Event::ShardsLoaded { map_run, shards }));
                 }
                 Effect::WriteManifest(order) => self.after(MS, Happening::ManifestWritten(index, order)),
+                Effect::RaiseAlert(alert) => self.check_alert(&alert)?,
                 Effect::StepDown { .. } => {
                     self.resign_at_times(index);
                     self.leader_ends(index);

@@ -5,14 +5,15 @@
 //! 3. Nothing is granted once the stop is durable.
 //! 4. The manifest's parts hold exactly the outcomes that were counted, each item once.
 //! 5. What is acknowledged is durable.
-//! 6. After the last fault every run ends.
+//! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
+//! 7. After the last fault every run ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::Grant;
 use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber, TotalItems};
 use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
-use warifu_scheduler::{Commit, ManifestOrder, Rejection, Reply};
+use warifu_scheduler::{AlertLevel, Commit, ErrorRateAlert, ManifestOrder, Rejection, Reply};
 
 use crate::measure::written_bytes;
 use crate::world::{Statistics, World};
@@ -32,6 +33,7 @@ pub(crate) struct Oracle {
     /// Reports that some transaction counted.
     counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
+    told_alerts: BTreeSet<(MapRunId, u32, AlertLevel)>,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
 }
 
@@ -186,8 +188,29 @@ impl World {
                 "{id}: counted {counts:?}, records say {succeeded} succeeded, {unsuccessful} did not"
             ));
         }
+        let by_name: u64 = status.errors.values().sum();
+        if by_name != counts.unsuccessful() {
+            return Err(format!("{id}: counted {counts:?}, failures by name {:?}", status.errors));
+        }
         let before = self.oracle.counted_batches.insert(id.clone(), batches).unwrap_or(0);
         self.oracle.statistics.counted_batches += batches.saturating_sub(before);
+        Ok(())
+    }
+
+    /// Operators hear of an error rate once for each level of a run and redrive, and only of what is durable.
+    pub(crate) fn check_alert(&mut self, alert: &ErrorRateAlert) -> Result<(), String> {
+        let status = self.store.runs.get(&alert.map_run).and_then(|run| run.status.as_ref());
+        if let Some(status) = status.filter(|status| status.redrive == alert.redrive) {
+            let reasons = AlertLevel::ALL.into_iter().filter(|level| *level >= alert.level);
+            let mut reasons = reasons.map(AlertLevel::reason);
+            if !reasons.any(|reason| status.warnings.iter().any(|warning| warning.reason == reason)) {
+                return Err(format!("{alert:?} is told and not durable"));
+            }
+        }
+        if !self.oracle.told_alerts.insert((alert.map_run.clone(), alert.redrive, alert.level)) {
+            return Err(format!("{alert:?} is told once more"));
+        }
+        self.oracle.statistics.alerts += 1;
         Ok(())
     }
 
