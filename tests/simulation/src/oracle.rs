@@ -11,7 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::Grant;
-use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber, TotalItems};
+use warifu_model::{
+    BatchOrdinal, FailureCounts, FailureKind, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber,
+    TotalItems,
+};
 use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
 use warifu_scheduler::{AlertLevel, Commit, ErrorRateAlert, ManifestOrder, Rejection, Reply};
 
@@ -30,6 +33,8 @@ pub(crate) struct Oracle {
     pub(crate) parts: BTreeMap<(MapRunId, String), Vec<u64>>,
     /// Which report each of them belongs to.
     pub(crate) reports_of_parts: BTreeMap<String, (LeaseId, u32)>,
+    /// What failed in each report, by kind.
+    pub(crate) failures_of_reports: BTreeMap<(LeaseId, u32), FailureCounts>,
     /// Reports that some transaction counted.
     counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
@@ -240,6 +245,7 @@ impl World {
         if let Some(item) = succeeded.intersection(&failed).next() {
             return Err(format!("{id}: item {item} succeeded and failed"));
         }
+        self.check_kinds(order, &log)?;
         let pending: u64 = order.pending.iter().map(|range| range.last_index - range.first_index + 1).sum();
         if pending != counts.pending {
             return Err(format!(
@@ -248,6 +254,23 @@ impl World {
             ));
         }
         self.check_ends_right(order)
+    }
+
+    /// Both kinds of failures are counted as handlers gave them, whichever leaders counted them.
+    fn check_kinds(&self, order: &ManifestOrder, log: &[&PartsRecord]) -> Result<(), String> {
+        let of_redrive = log.iter().filter(|entry| entry.redrive == order.redrive);
+        let parts = of_redrive.flat_map(|entry| &entry.failed);
+        let reports = parts.filter_map(|part| self.oracle.reports_of_parts.get(&part.name));
+        let mut given = FailureCounts::default();
+        for failures in reports.filter_map(|report| self.oracle.failures_of_reports.get(report)) {
+            given.add(FailureKind::Business, failures.business);
+            given.add(FailureKind::System, failures.system);
+        }
+        let counted = order.summary.failure_counts;
+        if given != counted {
+            return Err(format!("{}: handlers gave {given:?}, {counted:?} are counted", order.map_run));
+        }
+        Ok(())
     }
 
     /// The entries of the log that the order names: they must be there, whoever wrote more since.

@@ -1,7 +1,5 @@
 //! `warifu dev` and every command of the client against it, with their exit statuses.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
