@@ -12,6 +12,9 @@ use crate::{follow, progress, text};
 /// Characters of a sample's message that are shown.
 const MESSAGE_LIMIT: usize = 200;
 
+/// How the warnings of a high error rate begin.
+const ERROR_RATE_WARNINGS: &str = "ERROR_RATE_";
+
 /// Everything about a run that a person may want to know, a line per fact.
 pub(crate) fn full(run: &MapRun) -> String {
     let mut facts = Facts::default();
@@ -32,6 +35,9 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Results", &results_text(run));
     for warning in &run.warnings {
         facts.add("Warning", &format!("{}: {}", warning.reason, warning.message));
+    }
+    for advice in error_rate_advice(run) {
+        facts.add("Advice", &advice);
     }
     let mut text = facts.0;
     for group in &run.error_groups {
@@ -210,6 +216,23 @@ pub(crate) fn error_group(group: &ErrorGroup) -> String {
     text
 }
 
+/// Where to look when many items fail.
+fn error_rate_advice(run: &MapRun) -> Vec<String> {
+    let is_warned = run.warnings.iter().any(|warning| warning.reason.starts_with(ERROR_RATE_WARNINGS));
+    let Some(FailureCounts { business, system }) = run.failure_counts.filter(|_| is_warned) else {
+        return Vec::new();
+    };
+    let id = text::id_of(&run.name);
+    let looks = [
+        (
+            business,
+            format!("`warifu failures {id} -o csv` gives the records of failed items, to correct and submit"),
+        ),
+        (system, format!("`warifu logs {id}` shows what handlers said last in failed attempts")),
+    ];
+    looks.into_iter().filter(|(failures, _)| *failures > 0).map(|(_, advice)| advice).collect()
+}
+
 /// What keeps a running run from going faster, and what to do about it.
 fn limit_advice(run: &MapRun) -> &'static str {
     if run.state() != map_run::State::Running {
@@ -317,6 +340,17 @@ mod tests {
         let rare = Counts { total: 1_000_000, failed: 3, ..Counts::default() };
         let rare = MapRun { item_counts: Some(rare), failure_counts: None, ..failed_run() };
         assert_eq!(error_rate(&rare), "less than 0.1 % of 1,000,000 items");
+    }
+
+    #[test]
+    fn many_failures_lead_to_where_their_kind_is_seen() {
+        let warning = Warning { reason: "ERROR_RATE_HIGH".into(), message: "look".into() };
+        let mut run = MapRun { warnings: vec![warning], ..failed_run() };
+        let advice = error_rate_advice(&run);
+        assert!(advice.len() == 1 && advice[0].starts_with("`warifu failures orders -o csv`"), "{advice:?}");
+        run.failure_counts = Some(FailureCounts { business: 1, system: 1 });
+        assert!(full(&run).contains("\nAdvice     `warifu logs orders` shows"), "{}", full(&run));
+        assert!(error_rate_advice(&failed_run()).is_empty(), "nothing was warned of");
     }
 
     #[test]

@@ -7,9 +7,6 @@ use warifu_model::{FailureCounts, FailureKind, MapRunId, Warning};
 
 use crate::record::StatusRecord;
 
-/// So many items must be decided before a rate says something; at the end of a run fewer will do.
-const MIN_DECIDED_ITEMS: u64 = 100;
-
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertLevel {
@@ -72,21 +69,12 @@ impl ErrorRateAlert {
     }
 
     fn warning(&self) -> Warning {
-        let (id, (kind, error, count)) = (&self.map_run, &self.top_error);
+        let (kind, error, count) = &self.top_error;
         let (kind, advice) = match kind {
-            FailureKind::Business => (
-                "BUSINESS",
-                format!(
-                    "the items are at fault; `warifu failures {id} -o csv` gives their records, to correct and submit"
-                ),
-            ),
-            FailureKind::System => (
-                "SYSTEM",
-                format!(
-                    "what is around the items is at fault; `warifu logs {id}` shows what handlers said last; once it \
-                     is mended, `warifu redrive {id}`"
-                ),
-            ),
+            FailureKind::Business => ("BUSINESS", "the items are at fault, their records want correcting"),
+            FailureKind::System => {
+                ("SYSTEM", "what is around the items is at fault, mend it and redrive the run")
+            }
         };
         let message = format!(
             "{:.1} % of {} decided items failed or timed out, more than {} %, most often with {error} ({kind}, {count}): \
@@ -99,9 +87,14 @@ impl ErrorRateAlert {
     }
 }
 
-/// Warns in `status`, and returns what is to be told, if the error rate is over a level that was not told yet.
-pub(crate) fn raise(status: &mut StatusRecord, map_run: &MapRunId, at_end: bool) -> Option<ErrorRateAlert> {
-    let level = exceeded(status, at_end).filter(|level| Some(*level) > told(&status.warnings))?;
+/// Warns in `status`, and returns what is to be told, if the error rate of at least `min_decided` items is over a level that
+/// was not told yet.
+pub(crate) fn raise(
+    status: &mut StatusRecord,
+    map_run: &MapRunId,
+    min_decided: u64,
+) -> Option<ErrorRateAlert> {
+    let level = exceeded(status, min_decided).filter(|level| Some(*level) > told(&status.warnings))?;
     let ((kind, error), items) = status.errors.iter().max_by_key(|(_, items)| **items)?;
     let alert = ErrorRateAlert {
         map_run: map_run.clone(),
@@ -130,9 +123,9 @@ fn level_of(warning: &Warning) -> Option<AlertLevel> {
     AlertLevel::ALL.into_iter().find(|level| level.reason() == warning.reason)
 }
 
-fn exceeded(status: &StatusRecord, at_end: bool) -> Option<AlertLevel> {
+fn exceeded(status: &StatusRecord, min_decided: u64) -> Option<AlertLevel> {
     let (decided, failed) = (decided(status), status.item_counts.unsuccessful());
-    if decided < MIN_DECIDED_ITEMS && !at_end {
+    if decided < min_decided {
         return None;
     }
     let is_exceeded =

@@ -20,6 +20,7 @@ impl Scheduler {
             all_workers_known: self.window.is_none(),
             max_stored_failures: self.config.max_stored_failures,
             max_output_bytes: self.config.max_output_bytes,
+            min_alert_items: self.config.min_alert_items,
         }
     }
 

@@ -102,6 +102,7 @@ pub(crate) struct CommitContext {
     pub(crate) all_workers_known: bool,
     pub(crate) max_stored_failures: u64,
     pub(crate) max_output_bytes: u64,
+    pub(crate) min_alert_items: u64,
 }
 
 /// One run's part of a transaction in flight.
@@ -267,7 +268,7 @@ impl MapRun {
         }
         budget.fresh &= self.staged.reports.is_empty();
         if !part.reports.is_empty() {
-            part.alert = alert::raise(&mut part.status, &self.id, false);
+            part.alert = alert::raise(&mut part.status, &self.id, context.min_alert_items);
         }
         self.push_counted(counted, records, part);
         if !part.outputs.is_empty() {
@@ -344,7 +345,7 @@ impl MapRun {
     fn build_terminal(&mut self, now: Now, records: &mut Vec<Record>, part: &mut RunCommit) {
         let Some(Terminal { state, location, error }) = self.staged.terminal.take() else { return };
         (part.status.item_counts, part.status.batch_counts) = self.final_counts(&part.status);
-        part.alert = alert::raise(&mut part.status, &self.id, true).or(part.alert.take());
+        part.alert = alert::raise(&mut part.status, &self.id, 1).or(part.alert.take());
         let status = &mut part.status;
         status.state = state;
         status.stopping_to = None;

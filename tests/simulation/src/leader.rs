@@ -57,6 +57,7 @@ impl World {
             step_down_after: Some(std::time::Duration::from_secs(4)),
             system_location: ("system".to_owned(), "failures/".to_owned()),
             max_active_map_runs: 3,
+            min_alert_items: 10, // runs are small here
             broken: self.plan.broken_rule,
             max_span_batches: if self.plan.large_run { 4_096 } else { 6 },
             // Some fleets are as slow to be served as one of thousands.

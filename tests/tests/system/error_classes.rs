@@ -80,6 +80,7 @@ fn both_kinds_are_counted_and_a_high_error_rate_is_told_once() {
     let rate = format!("Error rate 19.0 % of {ROWS} items: {BUSINESS} BUSINESS, {SYSTEM} SYSTEM");
     assert!(shown.stdout.contains(&rate), "{}", shown.stdout);
     assert!(shown.stdout.contains("Warning    ERROR_RATE_HIGH: "), "{}", shown.stdout);
+    assert!(shown.stdout.contains("Advice     `warifu logs kinds` shows"), "{}", shown.stdout);
     let watched = dev.run(["watch", "kinds"]).expect(0);
     watched.says(&["warning    ERROR_RATE_HIGH: ", "more than 10 %", "warifu logs kinds"]);
 

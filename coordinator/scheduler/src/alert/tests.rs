@@ -5,6 +5,8 @@ use warifu_model::ItemCounts;
 use super::*;
 use crate::testing::status;
 
+const MIN: u64 = 100;
+
 fn run() -> MapRunId {
     MapRunId::new("run-1").unwrap()
 }
@@ -30,7 +32,7 @@ fn a_rate_is_told_from_a_hundred_items_on_and_at_the_end_from_the_first() {
     ] {
         let mut status = status();
         counted(&mut status, succeeded, failed);
-        let alert = raise(&mut status, &run(), at_end);
+        let alert = raise(&mut status, &run(), if at_end { 1 } else { MIN });
         assert_eq!(alert.map(|alert| alert.level), level, "{failed} of {}", succeeded + failed);
     }
 }
@@ -42,7 +44,7 @@ fn each_level_is_told_once_and_a_worse_one_replaces_its_warning() {
     let mut told = Vec::new();
     for (succeeded, failed) in [(94, 6), (93, 7), (1_000, 7), (940, 60), (88, 12), (940, 60), (50, 50)] {
         counted(&mut status, succeeded, failed);
-        told.extend(raise(&mut status, &run(), false).map(|alert| (alert.level, failed)));
+        told.extend(raise(&mut status, &run(), MIN).map(|alert| (alert.level, failed)));
     }
     assert_eq!(told, [(AlertLevel::Medium, 6), (AlertLevel::High, 12)]);
     let reasons: Vec<_> = status.warnings.iter().map(|warning| warning.reason.as_str()).collect();
@@ -54,12 +56,11 @@ fn each_level_is_told_once_and_a_worse_one_replaces_its_warning() {
 fn the_warning_names_rate_items_top_error_and_what_to_do() {
     let mut status = status();
     counted(&mut status, 88, 12);
-    let alert = raise(&mut status, &run(), false).unwrap();
+    let alert = raise(&mut status, &run(), MIN).unwrap();
     assert_eq!(alert.failure_counts, FailureCounts { business: 0, system: 12 });
     assert_eq!(
         status.warnings[0].message,
-        "12.0 % of 100 decided items failed or timed out, more than 10 %, most often with Http.503 (SYSTEM, 12): what \
-         is around the items is at fault; `warifu logs run-1` shows what handlers said last; once it is mended, \
-         `warifu redrive run-1`"
+        "12.0 % of 100 decided items failed or timed out, more than 10 %, most often with Http.503 (SYSTEM, 12): what is \
+         around the items is at fault, mend it and redrive the run"
     );
 }
