@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Delete(commands::delete::DeleteArgs),
     /// List failed items with place and reason
     Failures(commands::failures::FailuresArgs),
+    /// Show what handlers said last in failed attempts
+    Logs(commands::logs::LogsArgs),
     /// List or download result files
     Results(commands::results::ResultsArgs),
     /// List workers

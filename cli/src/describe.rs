@@ -3,12 +3,17 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use warifu_common::wire::v1::{Counts, ErrorGroup, MapRun, ResultLocation, limited_by, map_run};
+use warifu_common::wire::v1::{
+    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, limited_by, map_run,
+};
 
-use crate::{progress, text};
+use crate::{follow, progress, text};
 
 /// Characters of a sample's message that are shown.
 const MESSAGE_LIMIT: usize = 200;
+
+/// How the warnings of a high error rate begin.
+const ERROR_RATE_WARNINGS: &str = "ERROR_RATE_";
 
 /// Everything about a run that a person may want to know, a line per fact.
 pub(crate) fn full(run: &MapRun) -> String {
@@ -22,6 +27,7 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Started", &text::moment(run.start_time.as_ref()));
     facts.add("Stopped", &stopped(run));
     facts.add("Items", &counts(run.item_counts.unwrap_or_default(), "item"));
+    facts.add("Error rate", &error_rate(run));
     facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
     facts.add("Progress", &progress::progress_line(run));
     facts.add("Limited by", limit_advice(run));
@@ -29,6 +35,9 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Results", &results_text(run));
     for warning in &run.warnings {
         facts.add("Warning", &format!("{}: {}", warning.reason, warning.message));
+    }
+    for advice in error_rate_advice(run) {
+        facts.add("Advice", &advice);
     }
     let mut text = facts.0;
     for group in &run.error_groups {
@@ -44,6 +53,7 @@ pub(crate) fn summary(run: &MapRun) -> String {
     facts.add(text::id_of(&run.name), &format!("{}{took}", run.state().as_str_name()));
     facts.add("error", &error_text(run));
     facts.add("items", &counts(run.item_counts.unwrap_or_default(), "item"));
+    facts.add("error rate", &error_rate(run));
     facts.add("rate", &overall_rate(run).map(text::rate).unwrap_or_default());
     facts.add("results", &results_text(run));
     for warning in &run.warnings {
@@ -54,6 +64,11 @@ pub(crate) fn summary(run: &MapRun) -> String {
         text.push_str(&error_group(group));
     }
     text
+}
+
+/// A warning as a line of its own.
+pub(crate) fn warning_line(warning: &Warning) -> String {
+    format!("{:<10} {}: {}", "warning", warning.reason, warning.message)
 }
 
 /// Labelled lines; a fact without text is left out.
@@ -140,6 +155,32 @@ fn counts(counts: Counts, noun: &str) -> String {
     if states.is_empty() { total } else { format!("{total}: {}", states.join(" · ")) }
 }
 
+/// The share of items that failed or timed out: of all once the run has ended, until then of those that are decided; and
+/// by whose fault it is.
+fn error_rate(run: &MapRun) -> String {
+    let counts = run.item_counts.unwrap_or_default();
+    let failed = counts.failed + counts.timed_out;
+    let (of, noun) = match follow::is_terminal(run) {
+        true => (counts.total, "item"),
+        false => (counts.succeeded + failed, "decided item"),
+    };
+    if failed == 0 {
+        return String::new();
+    }
+    let percentage = failed as f64 * 100.0 / of.max(1) as f64;
+    let rate = format!("{} of {}", text::percentage(percentage), text::counted(of, noun));
+    match by_kind(run) {
+        Some(kinds) => format!("{rate}: {kinds}"),
+        None => rate,
+    }
+}
+
+/// Failed items by whose fault it is, both kinds always; `None` from a coordinator that does not tell.
+pub(crate) fn by_kind(run: &MapRun) -> Option<String> {
+    let FailureCounts { business, system } = run.failure_counts?;
+    Some(format!("{} BUSINESS, {} SYSTEM", text::grouped(business), text::grouped(system)))
+}
+
 fn redrives(run: &MapRun) -> String {
     if run.redrive_count == 0 { String::new() } else { run.redrive_count.to_string() }
 }
@@ -173,6 +214,23 @@ pub(crate) fn error_group(group: &ErrorGroup) -> String {
         );
     }
     text
+}
+
+/// Where to look when many items fail.
+fn error_rate_advice(run: &MapRun) -> Vec<String> {
+    let is_warned = run.warnings.iter().any(|warning| warning.reason.starts_with(ERROR_RATE_WARNINGS));
+    let Some(FailureCounts { business, system }) = run.failure_counts.filter(|_| is_warned) else {
+        return Vec::new();
+    };
+    let id = text::id_of(&run.name);
+    let looks = [
+        (
+            business,
+            format!("`warifu failures {id} -o csv` gives the records of failed items, to correct and submit"),
+        ),
+        (system, format!("`warifu logs {id}` shows what handlers said last in failed attempts")),
+    ];
+    looks.into_iter().filter(|(failures, _)| *failures > 0).map(|(_, advice)| advice).collect()
 }
 
 /// What keeps a running run from going faster, and what to do about it.
@@ -231,6 +289,7 @@ mod tests {
                 failed: 2,
                 ..Counts::default()
             }),
+            failure_counts: Some(FailureCounts { business: 2, system: 0 }),
             total_known: true,
             error: Some(RunError {
                 error: "States.ExceedToleratedFailureThreshold".into(),
@@ -264,11 +323,34 @@ mod tests {
             "orders     FAILED in 2.0 s\n\
              error      States.ExceedToleratedFailureThreshold: 2 items failed, 1 tolerated\n\
              items      100 items: 10 succeeded · 2 failed · 88 pending\n\
+             error rate 2.0 % of 100 items: 2 BUSINESS, 0 SYSTEM\n\
              rate       6.0/s\n\
              results    s3://output/orders/manifest.json\n\
              failures   Sql.22P02 (BUSINESS): 2 items\n           \
              item 4 (line 6, byte 130): login_count: `many` is no int8\n"
         );
+    }
+
+    #[test]
+    fn until_the_end_the_error_rate_is_of_what_is_decided() {
+        let running = MapRun { state: map_run::State::Running.into(), ..failed_run() };
+        assert_eq!(error_rate(&running), "16.7 % of 12 decided items: 2 BUSINESS, 0 SYSTEM");
+        let untold = MapRun { failure_counts: None, ..failed_run() };
+        assert_eq!(error_rate(&untold), "2.0 % of 100 items");
+        let rare = Counts { total: 1_000_000, failed: 3, ..Counts::default() };
+        let rare = MapRun { item_counts: Some(rare), failure_counts: None, ..failed_run() };
+        assert_eq!(error_rate(&rare), "less than 0.1 % of 1,000,000 items");
+    }
+
+    #[test]
+    fn many_failures_lead_to_where_their_kind_is_seen() {
+        let warning = Warning { reason: "ERROR_RATE_HIGH".into(), message: "look".into() };
+        let mut run = MapRun { warnings: vec![warning], ..failed_run() };
+        let advice = error_rate_advice(&run);
+        assert!(advice.len() == 1 && advice[0].starts_with("`warifu failures orders -o csv`"), "{advice:?}");
+        run.failure_counts = Some(FailureCounts { business: 1, system: 1 });
+        assert!(full(&run).contains("\nAdvice     `warifu logs orders` shows"), "{}", full(&run));
+        assert!(error_rate_advice(&failed_run()).is_empty(), "nothing was warned of");
     }
 
     #[test]

@@ -46,6 +46,9 @@ fn next_steps(run: &MapRun, next: Next<'_>) -> Vec<String> {
     if has_failures {
         steps.push(format!("warifu failures {id}   # -o csv gives the rejected records to fix"));
     }
+    if run.failure_counts.is_some_and(|counts| counts.system > 0) {
+        steps.push(format!("warifu logs {id}   # what handlers said last"));
+    }
     steps.push(format!("warifu redrive {id}   # runs what did not succeed again, once the cause is gone"));
     steps
 }
@@ -61,7 +64,7 @@ fn steps_without_state(run: &MapRun, has_failures: bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use warifu_common::wire::v1::Counts;
+    use warifu_common::wire::v1::{Counts, FailureCounts};
 
     use super::*;
 
@@ -86,6 +89,13 @@ mod tests {
         assert!(steps[1].starts_with("warifu redrive a"), "{steps:?}");
         let steps = next_steps(&run(map_run::State::Succeeded, 2), Next::DataDirectory("my dir"));
         assert!(steps[0].starts_with("warifu dev --data-dir 'my dir'"), "{steps:?}");
+    }
+
+    #[test]
+    fn failures_around_the_items_lead_to_the_logs() {
+        let failure_counts = Some(FailureCounts { business: 1, system: 1 });
+        let steps = next_steps(&MapRun { failure_counts, ..run(map_run::State::Failed, 2) }, Next::Server);
+        assert!(steps[1].starts_with("warifu logs a"), "{steps:?}");
     }
 
     #[test]

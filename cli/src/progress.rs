@@ -1,5 +1,6 @@
 //! How far a map run is, on stderr: one redrawn bar on a terminal, lines elsewhere.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 use warifu_common::wire::v1::{Counts, MapRun, limited_by, map_run};
 
-use crate::text;
+use crate::{describe, text};
 
 /// Least time between two lines at first; later it grows with the time that the run takes.
 const FIRST_LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,6 +22,19 @@ const BAR_STEPS: u64 = 10_000;
 /// Shows snapshots of one run.
 pub(crate) struct Progress {
     style: Style,
+    warned: Warned,
+}
+
+/// Warnings that stand there already, by their reason.
+#[derive(Debug, Default)]
+struct Warned(BTreeSet<String>);
+
+impl Warned {
+    /// Lines for warnings that are new.
+    fn on_snapshot(&mut self, run: &MapRun) -> Vec<String> {
+        let new = run.warnings.iter().filter(|warning| self.0.insert(warning.reason.clone()));
+        new.map(describe::warning_line).collect()
+    }
 }
 
 enum Style {
@@ -55,16 +69,19 @@ impl Progress {
         } else {
             Style::Lines(LinePace::default())
         };
-        Self { style }
+        Self { style, warned: Warned::default() }
     }
 
     /// Nothing at all, for `--quiet`.
     pub(crate) fn silent() -> Self {
-        Self { style: Style::Silent }
+        Self { style: Style::Silent, warned: Warned::default() }
     }
 
     /// Shows a snapshot.
     pub(crate) fn show(&mut self, run: &MapRun) {
+        for warning in self.warned.on_snapshot(run) {
+            self.note(&warning);
+        }
         match &mut self.style {
             Style::Bar(bar) => draw(bar, run),
             Style::Lines(pace) => write_line(pace.on_snapshot(Instant::now(), run)),
@@ -186,6 +203,9 @@ pub(crate) fn progress_line(run: &MapRun) -> String {
     let percent = (fraction(run) * 100.0).floor();
     let mut parts = vec![format!("{} {percent:3.0} %", run.state().as_str_name()), done(run, &counts)];
     parts.extend(problems(&counts));
+    if counts.failed + counts.timed_out > 0 {
+        parts.extend(describe::by_kind(run));
+    }
     if matches!(run.state(), map_run::State::Running | map_run::State::Queued) {
         parts.extend(pace(run));
     }
@@ -245,6 +265,10 @@ mod tests {
                 failed,
                 ..Counts::default()
             }),
+            failure_counts: Some(v1::FailureCounts {
+                business: failed.min(1),
+                system: failed.saturating_sub(1),
+            }),
             total_known: true,
             progress: Some(v1::Progress {
                 fraction: 0.459,
@@ -260,7 +284,7 @@ mod tests {
     fn a_line_tells_state_counts_rate_and_what_limits() {
         assert_eq!(
             progress_line(&running(9_000, 3)),
-            "RUNNING  45 % · 9,003 of 20,000 items · 3 failed · 3,210/s · ETA 4.0 s · limited by CONCURRENCY"
+            "RUNNING  45 % · 9,003 of 20,000 items · 3 failed · 1 BUSINESS, 2 SYSTEM · 3,210/s · ETA 4.0 s · limited by CONCURRENCY"
         );
     }
 
@@ -300,6 +324,17 @@ mod tests {
         assert!(pace.on_snapshot(after(156), &running(4, 0)).is_some());
         assert!(pace.on_snapshot(after(36_000), &running(5, 0)).is_some());
         assert!(pace.on_snapshot(after(36_010), &running(6, 0)).is_some());
+    }
+
+    #[test]
+    fn a_warning_is_shown_once_though_every_snapshot_has_it() {
+        let warning = v1::Warning { reason: "ERROR_RATE_MEDIUM".into(), message: "look".into() };
+        let mut run = MapRun { warnings: vec![warning], ..running(100, 6) };
+        let mut warned = Warned::default();
+        assert_eq!(warned.on_snapshot(&run), ["warning    ERROR_RATE_MEDIUM: look"]);
+        run.warnings.push(v1::Warning { reason: "ERROR_RATE_HIGH".into(), message: "now".into() });
+        assert_eq!(warned.on_snapshot(&run), ["warning    ERROR_RATE_HIGH: now"]);
+        assert!(warned.on_snapshot(&run).is_empty());
     }
 
     #[test]

@@ -32,6 +32,15 @@ pub(crate) fn rate(per_second: f64) -> String {
     if per_second < 10.0 { format!("{per_second:.1}/s") } else { format!("{}/s", grouped(per_second as u64)) }
 }
 
+/// A percentage with one decimal; what is there is never shown as nothing.
+pub(crate) fn percentage(percentage: f64) -> String {
+    if percentage > 0.0 && percentage < 0.1 {
+        "less than 0.1 %".to_owned()
+    } else {
+        format!("{percentage:.1} %")
+    }
+}
+
 /// A time span in at most two units: `340 ms`, `4.2 s`, `3 m 20 s`, `2 h 5 m`.
 pub(crate) fn time_span(span: Duration) -> String {
     let seconds = span.as_secs();

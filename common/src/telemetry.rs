@@ -49,6 +49,10 @@ pub mod field {
 pub mod metric {
     /// Items decided; label `outcome`.
     pub const ITEMS_TOTAL: &str = "warifu_items_total";
+    /// Items that failed or timed out; label `kind`.
+    pub const ITEM_FAILURES_TOTAL: &str = "warifu_item_failures_total";
+    /// Runs whose error rate rose over a level; label `level`.
+    pub const ERROR_RATE_ALERTS_TOTAL: &str = "warifu_error_rate_alerts_total";
     /// Batches in progress.
     pub const BATCHES_IN_PROGRESS: &str = "warifu_batches_in_progress";
     /// Time of one handler call; label `handler`.

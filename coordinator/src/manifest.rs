@@ -37,7 +37,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(2);
 /// A failure's text in a run's error is at most this long.
 const MAX_CAUSE_BYTES: usize = 1_024;
 
-/// Error groups that the summary puts first.
+/// Names of failures that the summary puts first.
 const TOP_ERRORS: usize = 5;
 
 /// Writes everything that `order` says, the manifest last, and returns where that is.
@@ -249,9 +249,13 @@ fn summary(order: &ManifestOrder) -> Value {
         "Items": counts(&summary.item_counts),
         "Batches": counts(&summary.batch_counts),
         "ErrorRate": error_rate(&summary.item_counts),
+        "ErrorsByKind": {
+            kind_name(FailureKind::Business): summary.failure_counts.business,
+            kind_name(FailureKind::System): summary.failure_counts.system,
+        },
         "Errors": errors,
         "TopErrors": top,
-        "DurationSeconds": summary.stop_time.0.saturating_sub(summary.create_time.0).max(0) as f64 / 1_000.0,
+        "DurationSeconds": summary.stop_time.0.saturating_sub(summary.start_time.0).max(0) as f64 / 1_000.0,
     })
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use warifu_common::telemetry::metric;
-use warifu_model::{ItemCounts, MapRunId, MapRunState, MapRunView, WorkerState, WorkerView};
-use warifu_scheduler::CommitOutcome;
+use warifu_model::{FailureCounts, MapRunId, MapRunState, MapRunView, WorkerState, WorkerView};
+use warifu_scheduler::{AlertLevel, CommitOutcome};
 
 /// What is counted over the life of the process.
 #[derive(Debug, Default)]
@@ -18,9 +18,12 @@ pub(crate) struct Metrics {
     /// Transactions by [`OUTCOME_LABELS`].
     commits: [AtomicU64; 4],
     commit_micros: AtomicU64,
+    /// Alerts by level, as [`AlertLevel::ALL`].
+    alerts: [AtomicU64; AlertLevel::ALL.len()],
     map_runs: Mutex<MapRuns>,
 }
 
+const ALERT_LABELS: [&str; AlertLevel::ALL.len()] = ["medium", "high"];
 const OUTCOME_LABELS: [&str; 4] = ["done", "deposed", "refused", "unknown"];
 const STATE_LABELS: [&str; 6] = ["queued", "running", "stopping", "succeeded", "failed", "aborted"];
 
@@ -44,15 +47,19 @@ struct Outcomes {
     failed: u64,
     timed_out: u64,
     aborted: u64,
+    /// Of those that failed or timed out.
+    failures: FailureCounts,
 }
 
 impl Outcomes {
-    fn of(counts: &ItemCounts) -> Self {
+    fn of(view: &MapRunView) -> Self {
+        let counts = &view.item_counts;
         Self {
             succeeded: counts.succeeded,
             failed: counts.failed,
             timed_out: counts.timed_out,
             aborted: counts.aborted,
+            failures: view.failure_counts,
         }
     }
 
@@ -62,6 +69,8 @@ impl Outcomes {
         self.failed += now.failed.saturating_sub(before.failed);
         self.timed_out += now.timed_out.saturating_sub(before.timed_out);
         self.aborted += now.aborted.saturating_sub(before.aborted);
+        self.failures.business += now.failures.business.saturating_sub(before.failures.business);
+        self.failures.system += now.failures.system.saturating_sub(before.failures.system);
     }
 }
 
@@ -77,15 +86,23 @@ impl Metrics {
         self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    pub(crate) fn note_alert(&self, level: AlertLevel) {
+        let index = match level {
+            AlertLevel::Medium => 0,
+            AlertLevel::High => 1,
+        };
+        self.alerts[index].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes a run as it is now for where counting begins, unless it was seen before: what earlier processes counted is not
     /// this one's.
     pub(crate) fn note_recovered(&self, view: &MapRunView) {
-        let seen = Seen { state: view.state, outcomes: Outcomes::of(&view.item_counts) };
+        let seen = Seen { state: view.state, outcomes: Outcomes::of(view) };
         self.map_runs().seen.entry(view.id.clone()).or_insert(seen);
     }
 
     pub(crate) fn note_map_run(&self, view: &MapRunView) {
-        let outcomes = Outcomes::of(&view.item_counts);
+        let outcomes = Outcomes::of(view);
         let mut map_runs = self.map_runs();
         let before = map_runs.seen.insert(view.id.clone(), Seen { state: view.state, outcomes });
         map_runs.counted.add_growth(before.map_or_else(Outcomes::default, |seen| seen.outcomes), outcomes);
@@ -103,6 +120,7 @@ impl Metrics {
         text.family("warifu_leading", "gauge", "Whether this process leads.");
         text.sample("", u64::from(workers.is_some()));
         self.render_map_runs(&mut text);
+        self.render_alerts(&mut text);
         self.render_commits(&mut text);
         if let Some(workers) = workers {
             render_workers(workers, &mut text);
@@ -129,6 +147,18 @@ impl Metrics {
             ("aborted", counted.aborted),
         ] {
             text.sample(&format!("{{outcome=\"{label}\"}}"), count);
+        }
+        let help = "Items that failed or timed out since the process started, by whose fault it is.";
+        text.family(metric::ITEM_FAILURES_TOTAL, "counter", help);
+        text.sample("{kind=\"business\"}", counted.failures.business);
+        text.sample("{kind=\"system\"}", counted.failures.system);
+    }
+
+    fn render_alerts(&self, text: &mut Text) {
+        let help = "Map runs whose error rate rose over a level, since the process started.";
+        text.family(metric::ERROR_RATE_ALERTS_TOTAL, "counter", help);
+        for (label, count) in ALERT_LABELS.iter().zip(&self.alerts) {
+            text.sample(&format!("{{level=\"{label}\"}}"), count.load(Ordering::Relaxed));
         }
     }
 
@@ -218,6 +248,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.note_commit(CommitOutcome::Done, Duration::from_millis(1_500));
         metrics.note_commit(CommitOutcome::Refused, Duration::from_millis(500));
+        metrics.note_alert(AlertLevel::High);
         let text = metrics.render(None);
         for line in [
             "# TYPE warifu_commits_total counter",
@@ -226,6 +257,9 @@ mod tests {
             "warifu_commit_duration_seconds_count 2",
             "warifu_map_runs{state=\"running\"} 0",
             "warifu_leading 0",
+            "warifu_error_rate_alerts_total{level=\"medium\"} 0",
+            "warifu_error_rate_alerts_total{level=\"high\"} 1",
+            "warifu_item_failures_total{kind=\"business\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

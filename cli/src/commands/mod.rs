@@ -9,6 +9,7 @@ pub(crate) mod failures;
 pub(crate) mod get;
 mod limits;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod quickstart;
 pub(crate) mod quickstart_worker;
 pub(crate) mod redrive;
@@ -68,6 +69,7 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Redrive(args) => redrive::redrive(args, &global, &output).await,
         Command::Delete(args) => delete::delete(args, &global).await,
         Command::Failures(args) => failures::failures(args, &global, &output).await,
+        Command::Logs(args) => logs::logs(args, &global, &output).await,
         Command::Results(args) => results::results(args, &global, &output).await,
         Command::Workers => workers::workers(&global, &output).await,
         Command::Drain(args) => drain::drain(args, &global, &output).await,

@@ -68,6 +68,30 @@ impl CallFailure {
     }
 }
 
+/// Items that failed for good, by whose fault it is. Aborted ones are no failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FailureCounts {
+    /// The items themselves are at fault.
+    pub business: u64,
+    /// Something around them is.
+    pub system: u64,
+}
+
+impl FailureCounts {
+    /// Adds `items` that failed for good.
+    pub fn add(&mut self, kind: FailureKind, items: u64) {
+        match kind {
+            FailureKind::Business => self.business += items,
+            FailureKind::System => self.system += items,
+        }
+    }
+
+    /// Of both kinds.
+    pub fn sum(&self) -> u64 {
+        self.business + self.system
+    }
+}
+
 /// Where an item came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SourcePlace {
@@ -109,7 +133,7 @@ pub struct ErrorGroup {
     pub kind: FailureKind,
     /// How many items.
     pub count: u64,
-    /// When the first was counted.
+    /// When the first was counted; of a name that came up behind many others, when it had overtaken one.
     pub first_time: WallTime,
     /// When the latest was counted.
     pub last_time: WallTime,

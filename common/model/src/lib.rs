@@ -19,7 +19,9 @@ mod tolerance;
 mod view;
 
 pub use counts::{BatchCounts, ItemCounts};
-pub use failure::{CallFailure, ErrorGroup, ErrorSample, FailureKind, ItemFailure, SourcePlace, error_name};
+pub use failure::{
+    CallFailure, ErrorGroup, ErrorSample, FailureCounts, FailureKind, ItemFailure, SourcePlace, error_name,
+};
 pub use id::{
     BatchOrdinal, HandlerName, IdError, Incarnation, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, ReportNumber,
     SessionId, ShardNumber, WorkerId,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::MapRunSpec;
 use crate::{
-    BatchCounts, ErrorGroup, HandlerName, Incarnation, ItemCounts, LeaderTerm, LimitedBy, MapRunId,
-    MapRunState, RunError, WallTime, WorkerId,
+    BatchCounts, ErrorGroup, FailureCounts, HandlerName, Incarnation, ItemCounts, LeaderTerm, LimitedBy,
+    MapRunId, MapRunState, RunError, WallTime, WorkerId,
 };
 
 /// One map run at one moment.
@@ -41,6 +41,8 @@ pub struct MapRunView {
     pub limited_by: Option<LimitedBy>,
     /// Why it failed or was aborted.
     pub error: Option<RunError>,
+    /// Items that failed or timed out, by whose fault it is.
+    pub failure_counts: FailureCounts,
     /// The most frequent failures, at most five.
     pub error_groups: Vec<ErrorGroup>,
     /// What its submitter should know.

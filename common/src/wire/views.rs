@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use warifu_model::{
-    ClusterView, ErrorGroup, ErrorSample, FailureKind, ItemCounts, ItemFailure, LimitedBy, MapRunState,
-    MapRunView, RunError, WorkerHandler, WorkerState, WorkerView,
+    ClusterView, ErrorGroup, ErrorSample, FailureCounts, FailureKind, ItemCounts, ItemFailure, LimitedBy,
+    MapRunState, MapRunView, RunError, WorkerHandler, WorkerState, WorkerView,
 };
 
 use super::time::{timestamp, wire_duration};
@@ -45,6 +45,7 @@ impl From<&MapRunView> for v1::MapRun {
             outputs_truncated: view.outputs_truncated,
             source_size_bytes: view.source_bytes,
             preview_events: Vec::new(),
+            failure_counts: Some(view.failure_counts.into()),
         }
     }
 }
@@ -154,6 +155,13 @@ impl From<&ItemCounts> for v1::Counts {
             pending_redrive,
             results_written,
         }
+    }
+}
+
+impl From<FailureCounts> for v1::FailureCounts {
+    fn from(counts: FailureCounts) -> Self {
+        let FailureCounts { business, system } = counts;
+        Self { business, system }
     }
 }
 
@@ -298,6 +306,7 @@ itemProcessor: {handler: echo}
             items_per_second: 20.0,
             limited_by: Some(LimitedBy::Workers),
             error: None,
+            failure_counts: FailureCounts { business: 2, system: 1 },
             error_groups: Vec::new(),
             warnings: vec![Warning { reason: "HANDLER_NOT_AVAILABLE".into(), message: "start one".into() }],
             redrive_count: 0,
@@ -318,6 +327,7 @@ itemProcessor: {handler: echo}
         assert_eq!(json["progress"]["limitedBy"], "WORKERS");
         assert_eq!(json["spec"]["itemProcessor"]["timeoutSeconds"], 900);
         assert_eq!(json["itemCounts"]["pending"], 60);
+        assert_eq!(json["failureCounts"], serde_json::json!({"business": 2, "system": 1}));
         assert_eq!(json["warnings"][0]["reason"], "HANDLER_NOT_AVAILABLE");
     }
 

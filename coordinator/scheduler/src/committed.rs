@@ -9,7 +9,7 @@ use crate::run_commit::{CommitContext, RunCommit};
 use crate::scheduler::Scheduler;
 use crate::shard::Shard;
 use crate::timers::Timer;
-use crate::{BrokenRule, Effects, Reply};
+use crate::{BrokenRule, Effect, Effects, Reply};
 
 impl Scheduler {
     pub(crate) fn commit_context(&self, now: Now) -> CommitContext {
@@ -20,6 +20,7 @@ impl Scheduler {
             all_workers_known: self.window.is_none(),
             max_stored_failures: self.config.max_stored_failures,
             max_output_bytes: self.config.max_output_bytes,
+            min_alert_items: self.config.min_alert_items,
         }
     }
 
@@ -48,6 +49,9 @@ impl Scheduler {
         map_run.rate.sample(now.at, map_run.status.item_counts.sum());
         for staged in part.reports {
             self.on_report_counted(now, staged, effects);
+        }
+        if let Some(alert) = part.alert {
+            effects.push(Effect::RaiseAlert(Box::new(alert)));
         }
         self.on_state_changed(now, &part.id, before, effects);
         self.reply_map_run(&part.replies, &part.id, effects);

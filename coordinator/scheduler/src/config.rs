@@ -39,6 +39,9 @@ pub struct Config {
     pub max_stored_failures: u64,
     /// Bytes of outputs that the store keeps of a run without a result writer.
     pub max_output_bytes: u64,
+    /// So many items must be decided before an error rate is told, so that the first failed item is no alarm; at the end of
+    /// a run fewer will do.
+    pub min_alert_items: u64,
     /// Time that a drained worker gets before what runs is cancelled.
     pub drain_timeout: Duration,
     /// Bucket and prefix (ending in `/`) for failures of runs without a result writer.
@@ -81,6 +84,7 @@ impl Default for Config {
             max_losses: 5,
             max_stored_failures: 10_000,
             max_output_bytes: 256 * 1024,
+            min_alert_items: 100,
             drain_timeout: Duration::from_secs(100),
             system_location: (String::new(), "warifu/".to_owned()),
             max_record_bytes: 16 * 1024 * 1024,

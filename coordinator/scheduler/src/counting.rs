@@ -11,6 +11,8 @@ use crate::shard::insert_finished;
 
 /// Failure names counted apart; further ones are counted under [`OTHER_ERRORS`].
 const MAX_ERROR_NAMES: usize = 1_000;
+/// Bytes of all names that are counted apart: they are written with every transaction of the run.
+const MAX_ERROR_NAME_BYTES: usize = 32 << 10;
 /// The name under which failures are counted whose own name is one too many.
 const OTHER_ERRORS: &str = "…";
 /// Error groups kept with samples; users see the five largest.
@@ -176,34 +178,51 @@ fn count_failed(
         CallOutcome::Answered | CallOutcome::Failed => status.item_counts.failed += items,
     }
     *status.errors.entry(error_key(status, &group.failure)).or_default() += items;
-    group_failure(&mut status.error_groups, &group.failure, items, time);
+    group_failure(status, &group.failure, items, time);
 }
 
 fn error_key(status: &StatusRecord, failure: &CallFailure) -> (FailureKind, String) {
     let key = (failure.kind, failure.error.clone());
-    if status.errors.contains_key(&key) || status.errors.len() < MAX_ERROR_NAMES {
+    if status.errors.contains_key(&key) || has_room_for(status, &key.1) {
         key
     } else {
         (failure.kind, OTHER_ERRORS.to_owned())
     }
 }
 
-fn group_failure(groups: &mut Vec<ErrorGroup>, failure: &CallFailure, count: u64, time: WallTime) {
+fn has_room_for(status: &StatusRecord, error: &str) -> bool {
+    let bytes = || status.errors.keys().map(|(_, name)| name.len()).sum::<usize>();
+    status.errors.len() < MAX_ERROR_NAMES && bytes() + error.len() <= MAX_ERROR_NAME_BYTES
+}
+
+fn group_failure(status: &mut StatusRecord, failure: &CallFailure, count: u64, time: WallTime) {
+    let groups = &mut status.error_groups;
     if let Some(group) =
         groups.iter_mut().find(|group| group.error == failure.error && group.kind == failure.kind)
     {
         group.count += count;
         group.last_time = time;
-    } else if groups.len() < MAX_ERROR_GROUPS {
-        groups.push(ErrorGroup {
-            error: failure.error.clone(),
-            kind: failure.kind,
-            count,
-            first_time: time,
-            last_time: time,
-            samples: Vec::new(),
-        });
-    } // else: counted in `errors`, only samples are not kept
+        return;
+    }
+    let new = |count| ErrorGroup {
+        error: failure.error.clone(),
+        kind: failure.kind,
+        count,
+        first_time: time,
+        last_time: time,
+        samples: Vec::new(),
+    };
+    if groups.len() < MAX_ERROR_GROUPS {
+        return groups.push(new(count));
+    }
+    // Without samples so far, but counted: it takes the place of a name that is less frequent by now.
+    let counted = status.errors.get(&(failure.kind, failure.error.clone()));
+    let smallest = groups.iter_mut().min_by_key(|group| group.count);
+    if let (Some(counted), Some(smallest)) = (counted, smallest)
+        && *counted > smallest.count
+    {
+        *smallest = new(*counted);
+    }
 }
 
 fn sample_failures(status: &mut StatusRecord, entry: &BatchReport, group: &FailedItems, first_item: u64) {
@@ -257,3 +276,6 @@ fn store_failures(
 fn places(group: &FailedItems) -> impl Iterator<Item = SourcePlace> + '_ {
     group.places.iter().cloned().chain(std::iter::repeat_with(SourcePlace::default))
 }
+
+#[cfg(test)]
+mod tests;

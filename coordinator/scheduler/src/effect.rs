@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use warifu_model::protocol::CoordinatorMessage;
 use warifu_model::{
-    ErrorGroup, FailureKind, ItemCounts, LeaderTerm, MapRunId, MapRunState, MapRunView, RunError, WallTime,
-    WorkerView,
+    FailureCounts, FailureKind, ItemCounts, LeaderTerm, MapRunId, MapRunState, MapRunView, RunError,
+    WallTime, WorkerView,
 };
 
+use crate::alert::ErrorRateAlert;
 use crate::record::Record;
 use crate::{CommitId, RequestId, StreamId};
 
@@ -42,6 +43,8 @@ pub enum Effect {
     },
     /// Write the manifest and what only the coordinator can write, then answer with `ManifestWritten`.
     WriteManifest(Box<ManifestOrder>),
+    /// Tell operators that too many items of a run fail. Told once: the run's warning, written before, remembers it.
+    RaiseAlert(Box<ErrorRateAlert>),
     /// Stop leading: drop all streams and the scheduler, then recover from the store.
     StepDown {
         /// Why, for the log.
@@ -172,12 +175,12 @@ pub struct Summary {
     pub item_counts: ItemCounts,
     /// Batches by state.
     pub batch_counts: ItemCounts,
-    /// Failures by kind and name.
+    /// Items that failed or timed out, by whose fault it is.
+    pub failure_counts: FailureCounts,
+    /// The same by kind and name.
     pub errors: BTreeMap<(FailureKind, String), u64>,
-    /// The most frequent failures.
-    pub error_groups: Vec<ErrorGroup>,
-    /// When the run was created.
-    pub create_time: WallTime,
+    /// When the run, or its latest redrive, started.
+    pub start_time: WallTime,
     /// When it stopped.
     pub stop_time: WallTime,
 }

@@ -26,13 +26,20 @@ impl Scheduler {
         self.check_leases()
     }
 
-    /// Total is the sum of the other states, always.
+    /// Total is the sum of the other states, and what failed the sum of both kinds, always.
     fn check_counts(&self, map_run: &MapRun) -> Result<(), Violation> {
         let Some(view) = self.map_run(&map_run.id) else { return Ok(()) };
         for (what, counts) in [("items", view.item_counts), ("batches", view.batch_counts)] {
             if counts.total != counts.sum() {
                 return violation(format!("{what} of {} do not add up: {counts:?}", map_run.id));
             }
+        }
+        let (failures, unsuccessful) = (view.failure_counts, view.item_counts.unsuccessful());
+        if failures.sum() != unsuccessful {
+            return violation(format!(
+                "{}: {unsuccessful} items did not succeed, by kind {failures:?}",
+                map_run.id
+            ));
         }
         Ok(())
     }

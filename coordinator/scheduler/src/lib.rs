@@ -7,6 +7,7 @@
 //! What it counts is durable before anybody hears of it: a report is staged, written with the run's
 //! status in one transaction, and only when that is done applied, answered and shown.
 
+mod alert;
 mod broken_rule;
 mod candidates;
 mod commit;
@@ -31,11 +32,14 @@ mod scanning;
 mod scheduler;
 mod session;
 mod shard;
+#[cfg(test)]
+mod testing;
 mod timers;
 mod views;
 mod window;
 mod worker;
 
+pub use alert::{AlertLevel, ErrorRateAlert};
 pub use broken_rule::BrokenRule;
 
 pub use config::Config;

@@ -32,9 +32,9 @@ impl MapRun {
             summary: Summary {
                 item_counts,
                 batch_counts,
+                failure_counts: self.status.failure_counts(),
                 errors: self.status.errors.clone(),
-                error_groups: self.status.error_groups.clone(),
-                create_time: self.record.create_time,
+                start_time: self.status.start_time.unwrap_or(self.record.create_time),
                 stop_time: now.wall,
             },
             source: (self.record.source.bucket.clone(), self.record.source.key.clone()),

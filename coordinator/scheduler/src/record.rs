@@ -10,8 +10,8 @@ use warifu_dataset::{ComposedShard, Composer, Probe};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    ErrorGroup, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId, MapRunState, PartRef,
-    RangeSet, ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
+    ErrorGroup, FailureCounts, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId,
+    MapRunState, PartRef, RangeSet, ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
 };
 
 /// One write of a transaction.
@@ -69,7 +69,7 @@ impl Record {
     pub fn estimated_bytes(&self) -> usize {
         match self {
             Record::PutSpec(_, spec) => 2048 + spec.submitted.len() * 2,
-            Record::PutStatus(_, status) => 1024 + status.error_groups.len() * 4096,
+            Record::PutStatus(_, status) => status.estimated_bytes(),
             Record::PutPlan(_, plan) => 256 + plan.probe.header.names.iter().map(String::len).sum::<usize>(),
             Record::PutShard(_, _, shard) => shard.estimated_bytes(),
             Record::PutFailures { failures, .. } => failures_bytes(failures),
@@ -86,6 +86,9 @@ impl Record {
 
 /// Roughly the bytes of a stored failure beside its reason, which is stored once for all that share it.
 const FAILURE_BYTES: usize = 48;
+
+/// Roughly the bytes of a count of failures beside its name.
+const ERROR_COUNT_BYTES: usize = 8;
 
 /// Roughly the bytes that failures take.
 pub(crate) fn failures_bytes(failures: &[ItemFailure]) -> usize {
@@ -147,7 +150,7 @@ pub struct StatusRecord {
     pub batch_counts: ItemCounts,
     /// Every shard is composed.
     pub total_known: bool,
-    /// Failures by kind and name, at most `MAX_ERROR_NAMES` (the rest under `…`).
+    /// Items that failed or timed out by kind and name, names within a bound (the rest under `…`, by kind, too).
     pub errors: BTreeMap<(FailureKind, String), u64>,
     /// The most frequent failures.
     pub error_groups: Vec<ErrorGroup>,
@@ -165,6 +168,22 @@ pub struct StatusRecord {
     pub warnings: Vec<Warning>,
     /// Where the results are.
     pub result_location: Option<ResultLocation>,
+}
+
+impl StatusRecord {
+    /// Items that failed or timed out, by whose fault it is: exact, whatever their names.
+    pub fn failure_counts(&self) -> FailureCounts {
+        let mut counts = FailureCounts::default();
+        for ((kind, _), items) in &self.errors {
+            counts.add(*kind, *items);
+        }
+        counts
+    }
+
+    fn estimated_bytes(&self) -> usize {
+        let names: usize = self.errors.keys().map(|(_, name)| name.len() + ERROR_COUNT_BYTES).sum();
+        1024 + names + self.error_groups.len() * 4096
+    }
 }
 
 /// The header and the plan of a run.

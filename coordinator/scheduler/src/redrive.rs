@@ -5,6 +5,7 @@
 
 use warifu_model::{ItemCounts, MapRunState, RangeSet, WallTime};
 
+use crate::alert::without_alerts;
 use crate::counting::place_of;
 use crate::record::{OpenBatch, ShardRecord, StatusRecord};
 use crate::shard::remove_finished;
@@ -68,6 +69,7 @@ pub(crate) fn redriven_status<'a>(
         errors: Default::default(),
         error_groups: Vec::new(),
         stored_failures: 0,
+        warnings: without_alerts(&status.warnings),
         result_location: None,
         ..status.clone()
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use warifu_model::protocol::Report;
 use warifu_model::{ItemFailure, MapRunId, MapRunState, Now, RunError, ShardNumber, error_name};
 
+use crate::alert::{self, ErrorRateAlert};
 use crate::counting::{CountedBy, count_report};
 use crate::map_run::{MapRun, PartsEntry, StagedReport, Stop, Terminal};
 use crate::record::{PartsRecord, PlanRecord, Record, ShardRecord, StatusRecord, failures_bytes, part_bytes};
@@ -101,6 +102,7 @@ pub(crate) struct CommitContext {
     pub(crate) all_workers_known: bool,
     pub(crate) max_stored_failures: u64,
     pub(crate) max_output_bytes: u64,
+    pub(crate) min_alert_items: u64,
 }
 
 /// One run's part of a transaction in flight.
@@ -113,6 +115,8 @@ pub(crate) struct RunCommit {
     pub(crate) last_parts: Option<PartsEntry>,
     pub(crate) outputs: Vec<String>,
     pub(crate) replies: Vec<RequestId>,
+    /// What is to be told once this is durable.
+    pub(crate) alert: Option<ErrorRateAlert>,
     pub(crate) redriven: bool,
     pub(crate) deleted: bool,
 }
@@ -133,6 +137,7 @@ impl MapRun {
             last_parts: None,
             outputs: Vec::new(),
             replies: Vec::new(),
+            alert: None,
             redriven: false,
             deleted: self.staged.delete,
         };
@@ -262,6 +267,9 @@ impl MapRun {
             part.reports.push(staged);
         }
         budget.fresh &= self.staged.reports.is_empty();
+        if !part.reports.is_empty() {
+            part.alert = alert::raise(&mut part.status, &self.id, context.min_alert_items);
+        }
         self.push_counted(counted, records, part);
         if !part.outputs.is_empty() {
             let (chunk, lines) = (part.status.output_chunks, part.outputs.clone());
@@ -337,6 +345,7 @@ impl MapRun {
     fn build_terminal(&mut self, now: Now, records: &mut Vec<Record>, part: &mut RunCommit) {
         let Some(Terminal { state, location, error }) = self.staged.terminal.take() else { return };
         (part.status.item_counts, part.status.batch_counts) = self.final_counts(&part.status);
+        part.alert = alert::raise(&mut part.status, &self.id, 1).or(part.alert.take());
         let status = &mut part.status;
         status.state = state;
         status.stopping_to = None;

@@ -32,6 +32,7 @@ impl Scheduler {
             items_per_second: if running { map_run.rate.per_second() } else { 0.0 },
             limited_by: running.then(|| self.limited_by(map_run)).flatten(),
             error: map_run.status.error.clone(),
+            failure_counts: map_run.status.failure_counts(),
             error_groups: largest_groups(&map_run.status.error_groups),
             warnings: map_run.status.warnings.clone(),
             redrive_count: map_run.status.redrive,

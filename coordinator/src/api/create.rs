@@ -7,7 +7,7 @@ use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    BatchCounts, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime, Warning, WorkerState,
+    BatchCounts, FailureCounts, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime, Warning, WorkerState,
 };
 use warifu_scheduler::{CreateMapRun, Event};
 
@@ -208,6 +208,7 @@ fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_t
         items_per_second: 0.0,
         limited_by: None,
         error: None,
+        failure_counts: FailureCounts::default(),
         error_groups: Vec::new(),
         warnings,
         redrive_count: 0,

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use warifu_common::wire::spec::limits_update;
 use warifu_common::wire::v1;
 use warifu_model::spec::LimitsUpdate;
-use warifu_model::{ItemCounts, MapRunId, MapRunState, MapRunView};
+use warifu_model::{FailureCounts, ItemCounts, MapRunId, MapRunState, MapRunView};
 use warifu_scheduler::Event;
 
 use super::{ApiError, Context, map_run_id};
@@ -78,6 +78,7 @@ fn begin(view: &mut MapRunView, update: LimitsUpdate) {
     view.item_counts = redriven(view.item_counts);
     view.batch_counts = redriven(view.batch_counts);
     view.error = None;
+    view.failure_counts = FailureCounts::default();
     view.error_groups.clear();
     view.stop_time = None;
 }

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::state_store::{Lead, Leader, StateStore};
 
+mod alerts;
 mod background;
 mod handle;
 mod leadership;

@@ -10,6 +10,7 @@ use warifu_model::{LeaderTerm, Timestamp};
 use warifu_scheduler::record::Snapshot;
 use warifu_scheduler::{CommitOutcome, Effect, Effects, Event, Rejection, Reply, RequestId, Scheduler};
 
+use super::alerts::tell;
 use super::background::{self, Finished};
 use super::handle::{Request, RequestError, StreamEvent};
 use super::streams::{Stalled, Streams};
@@ -198,6 +199,7 @@ impl<'a> Term<'a> {
                 let (store, objects) = (self.driver.store.clone(), self.driver.objects.clone());
                 self.tasks.spawn(background::write_manifest(store, objects, *order));
             }
+            Effect::RaiseAlert(alert) => tell(&self.driver.metrics, &alert),
             Effect::StepDown { reason } => self.stepping_down = Some(reason),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use warifu_common::object_store::LocalFiles;
-use warifu_model::{MapRunId, RunError, WallTime};
+use warifu_model::{FailureCounts, MapRunId, RunError, WallTime};
 use warifu_scheduler::record::{PartsRecord, Record};
 use warifu_scheduler::{AbortedItems, Commit, CommitId, PendingItems};
 
@@ -47,12 +47,12 @@ fn order(bucket: &str) -> ManifestOrder {
         summary: Summary {
             item_counts,
             batch_counts: ItemCounts::default(),
+            failure_counts: FailureCounts { business: 3, system: 1 },
             errors: BTreeMap::from([
                 ((FailureKind::System, "Http.503".to_owned()), 1),
                 ((FailureKind::Business, "Bad".to_owned()), 3),
             ]),
-            error_groups: Vec::new(),
-            create_time: WallTime(1_000),
+            start_time: WallTime(1_000),
             stop_time: WallTime(3_500),
         },
         source: ("input".into(), "users.csv".into()),
@@ -103,6 +103,7 @@ async fn the_manifest_names_what_counts_and_sums_it_up() {
     let summary = &manifest["Summary"];
     assert_eq!(summary["Items"]["Aborted"], 2);
     assert_eq!(summary["ErrorRate"], 0.1);
+    assert_eq!(summary["ErrorsByKind"], json!({"BUSINESS": 3, "SYSTEM": 1}));
     assert_eq!(summary["DurationSeconds"], 2.5);
     assert_eq!(summary["Errors"][0], json!({"Error": "Bad", "Kind": "BUSINESS", "Count": 3}));
 }

@@ -57,6 +57,7 @@ impl World {
             step_down_after: Some(std::time::Duration::from_secs(4)),
             system_location: ("system".to_owned(), "failures/".to_owned()),
             max_active_map_runs: 3,
+            min_alert_items: 10, // runs are small here
             broken: self.plan.broken_rule,
             max_span_batches: if self.plan.large_run { 4_096 } else { 6 },
             // Some fleets are as slow to be served as one of thousands.
@@ -120,6 +121,7 @@ impl World {
                     self.after(MS, Happening::ToLeader(index, Event::ShardsLoaded { map_run, shards }));
                 }
                 Effect::WriteManifest(order) => self.after(MS, Happening::ManifestWritten(index, order)),
+                Effect::RaiseAlert(alert) => self.check_alert(&alert)?,
                 Effect::StepDown { .. } => {
                     self.resign_at_times(index);
                     self.leader_ends(index);

@@ -5,14 +5,18 @@
 //! 3. Nothing is granted once the stop is durable.
 //! 4. The manifest's parts hold exactly the outcomes that were counted, each item once.
 //! 5. What is acknowledged is durable.
-//! 6. After the last fault every run ends.
+//! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
+//! 7. After the last fault every run ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::Grant;
-use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber, TotalItems};
+use warifu_model::{
+    BatchOrdinal, FailureCounts, FailureKind, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber,
+    TotalItems,
+};
 use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
-use warifu_scheduler::{Commit, ManifestOrder, Rejection, Reply};
+use warifu_scheduler::{AlertLevel, Commit, ErrorRateAlert, ManifestOrder, Rejection, Reply};
 
 use crate::measure::written_bytes;
 use crate::world::{Statistics, World};
@@ -29,9 +33,12 @@ pub(crate) struct Oracle {
     pub(crate) parts: BTreeMap<(MapRunId, String), Vec<u64>>,
     /// Which report each of them belongs to.
     pub(crate) reports_of_parts: BTreeMap<String, (LeaseId, u32)>,
+    /// What failed in each report, by kind.
+    pub(crate) failures_of_reports: BTreeMap<(LeaseId, u32), FailureCounts>,
     /// Reports that some transaction counted.
     counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
+    told_alerts: BTreeSet<(MapRunId, u32, AlertLevel)>,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
 }
 
@@ -186,8 +193,29 @@ impl World {
                 "{id}: counted {counts:?}, records say {succeeded} succeeded, {unsuccessful} did not"
             ));
         }
+        let by_name: u64 = status.errors.values().sum();
+        if by_name != counts.unsuccessful() {
+            return Err(format!("{id}: counted {counts:?}, failures by name {:?}", status.errors));
+        }
         let before = self.oracle.counted_batches.insert(id.clone(), batches).unwrap_or(0);
         self.oracle.statistics.counted_batches += batches.saturating_sub(before);
+        Ok(())
+    }
+
+    /// Operators hear of an error rate once for each level of a run and redrive, and only of what is durable.
+    pub(crate) fn check_alert(&mut self, alert: &ErrorRateAlert) -> Result<(), String> {
+        let status = self.store.runs.get(&alert.map_run).and_then(|run| run.status.as_ref());
+        if let Some(status) = status.filter(|status| status.redrive == alert.redrive) {
+            let reasons = AlertLevel::ALL.into_iter().filter(|level| *level >= alert.level);
+            let mut reasons = reasons.map(AlertLevel::reason);
+            if !reasons.any(|reason| status.warnings.iter().any(|warning| warning.reason == reason)) {
+                return Err(format!("{alert:?} is told and not durable"));
+            }
+        }
+        if !self.oracle.told_alerts.insert((alert.map_run.clone(), alert.redrive, alert.level)) {
+            return Err(format!("{alert:?} is told once more"));
+        }
+        self.oracle.statistics.alerts += 1;
         Ok(())
     }
 
@@ -217,6 +245,7 @@ impl World {
         if let Some(item) = succeeded.intersection(&failed).next() {
             return Err(format!("{id}: item {item} succeeded and failed"));
         }
+        self.check_kinds(order, &log)?;
         let pending: u64 = order.pending.iter().map(|range| range.last_index - range.first_index + 1).sum();
         if pending != counts.pending {
             return Err(format!(
@@ -225,6 +254,23 @@ impl World {
             ));
         }
         self.check_ends_right(order)
+    }
+
+    /// Both kinds of failures are counted as handlers gave them, whichever leaders counted them.
+    fn check_kinds(&self, order: &ManifestOrder, log: &[&PartsRecord]) -> Result<(), String> {
+        let of_redrive = log.iter().filter(|entry| entry.redrive == order.redrive);
+        let parts = of_redrive.flat_map(|entry| &entry.failed);
+        let reports = parts.filter_map(|part| self.oracle.reports_of_parts.get(&part.name));
+        let mut given = FailureCounts::default();
+        for failures in reports.filter_map(|report| self.oracle.failures_of_reports.get(report)) {
+            given.add(FailureKind::Business, failures.business);
+            given.add(FailureKind::System, failures.system);
+        }
+        let counted = order.summary.failure_counts;
+        if given != counted {
+            return Err(format!("{}: handlers gave {given:?}, {counted:?} are counted", order.map_run));
+        }
+        Ok(())
     }
 
     /// The entries of the log that the order names: they must be there, whoever wrote more since.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use warifu_model::protocol::{Grant, GrantedBatch, RunFault};
+use warifu_model::protocol::{CallOutcome, Grant, GrantedBatch, RunFault};
 use warifu_model::{
-    BatchOrdinal, HandlerName, Incarnation, LeaseId, MapRunId, PartRef, RangeSet, ReportNumber,
-    WorkerHandler, WorkerId,
+    BatchOrdinal, FailureCounts, HandlerName, Incarnation, LeaseId, MapRunId, PartRef, RangeSet,
+    ReportNumber, WorkerHandler, WorkerId,
 };
 use warifu_scheduler::StreamId;
 use warifu_session::{
@@ -329,6 +329,7 @@ impl World {
     ) -> Result<(), String> {
         let Some(grant) = self.workers[index].grants.get(&lease).cloned() else { return Ok(()) };
         let (mut succeeded, mut unsuccessful) = (Vec::new(), Vec::new());
+        let mut kinds = FailureCounts::default();
         for batch in batches.iter() {
             let Some(outcome) = self.workers[index].outcomes.get(&(lease, batch)) else { continue };
             let granted = granted(&grant, BatchOrdinal(batch));
@@ -338,12 +339,16 @@ impl World {
             let mut good = sent;
             good.subtract(&outcome.undecided);
             for group in &outcome.failed {
+                if outcome.call != CallOutcome::Aborted {
+                    kinds.add(group.failure.kind, group.items.len());
+                }
                 good.subtract(&group.items);
                 unsuccessful.extend(group.items.iter().map(|offset| first + u64::from(offset)));
             }
             succeeded.extend(good.iter().map(|offset| first + u64::from(offset)));
         }
         let report = (lease, number.0);
+        self.oracle.failures_of_reports.insert(report, kinds);
         let parts = StoredParts {
             succeeded: self.store_part(&grant.map_run, "SUCCEEDED", report, succeeded)?,
             failed: self.store_part(&grant.map_run, "FAILED", report, unsuccessful)?,

@@ -151,6 +151,8 @@ pub struct Statistics {
     pub failed_parts: u64,
     /// Redrives begun.
     pub redrives: u64,
+    /// Error rates that operators were told of.
+    pub alerts: u64,
 }
 
 impl Statistics {
@@ -168,6 +170,7 @@ impl Statistics {
         self.refused_reports += other.refused_reports;
         self.failed_parts += other.failed_parts;
         self.redrives += other.redrives;
+        self.alerts += other.alerts;
     }
 }
 

@@ -72,6 +72,7 @@ fn every_seed_keeps_the_invariants() {
         total.losses > SEEDS / 4 && total.redrives > SEEDS / 10 && total.refused_reports > SEEDS / 20,
         "{total:?}"
     );
+    assert!(total.alerts > SEEDS, "{total:?}");
     let per_million = total.bytes_written / total.counted_batches.max(1);
     println!("{total:?}; {per_million} MB written to the store per million batches, in worlds of tiny runs");
 }

@@ -1,7 +1,5 @@
 //! `warifu dev` and every command of the client against it, with their exit statuses.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -308,24 +306,14 @@ fn health_and_metrics_are_served() {
     put_rows(&dev, 50);
     dev.submit_and_wait("a", NOOP_JOB, 0);
     for path in ["/healthz", "/readyz"] {
-        assert!(http_get(&dev, path).starts_with("HTTP/1.1 200 "), "{path}");
+        assert!(dev.http_get(path).starts_with("HTTP/1.1 200 "), "{path}");
     }
-    let metrics = http_get(&dev, "/metrics");
+    let metrics = dev.http_get("/metrics");
     assert!(metrics.contains("\nwarifu_"), "{metrics}");
     let bad_names: Vec<&str> =
         metrics.lines().filter(|line| line.starts_with("warifu_") && line.contains("_ms")).collect();
     assert!(bad_names.is_empty(), "{bad_names:?}");
     dev.stop();
-}
-
-fn http_get(dev: &Dev, path: &str) -> String {
-    let address = dev.place("httpEndpoint").trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 /// The things that people do first, with the client that most of them have.

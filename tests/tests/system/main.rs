@@ -18,6 +18,7 @@ mod cluster;
 mod concurrency;
 mod conformance;
 mod dev_server;
+mod error_classes;
 mod exactness;
 mod exec_process;
 mod failover;

@@ -39,6 +39,12 @@ pub(crate) struct FailuresArgs {
     limit: Option<usize>,
 }
 
+impl FailuresArgs {
+    fn wanted(&self, view: item_failure_view::Type) -> Wanted<'_> {
+        Wanted { run: &self.name, error: &self.error, view, limit: self.limit }
+    }
+}
+
 /// Lists failed items.
 pub(crate) async fn failures(
     args: FailuresArgs,
@@ -67,7 +73,7 @@ pub(crate) async fn failures(
 
 /// Prints failures as table, JSON or YAML; true if the run has more than are kept.
 async fn show(client: &Client, args: &FailuresArgs, output: &Output) -> anyhow::Result<bool> {
-    let mut pages = Pages::new(client, args, item_failure_view::Type::Basic);
+    let mut pages = Pages::new(client, &args.wanted(item_failure_view::Type::Basic));
     let mut failures = Vec::new();
     while let Some(page) = pages.next().await? {
         failures.extend(page.item_failures);
@@ -84,7 +90,7 @@ async fn write_rejected(
     run: &MapRun,
     output: &Output,
 ) -> anyhow::Result<bool> {
-    let mut pages = Pages::new(client, args, item_failure_view::Type::Full);
+    let mut pages = Pages::new(client, &args.wanted(item_failure_view::Type::Full));
     let mut rejected = RejectedRecords::new(delimiter_of(run), args.with_errors);
     while let Some(page) = pages.next().await? {
         output.bytes(&rejected.page(&page.header, &page.item_failures))?;
@@ -104,8 +110,20 @@ fn delimiter_of(run: &MapRun) -> u8 {
     }
 }
 
+/// Which failures are asked for.
+pub(crate) struct Wanted<'a> {
+    /// Resource name of the run.
+    pub(crate) run: &'a str,
+    /// Only those of this name; empty: all.
+    pub(crate) error: &'a str,
+    /// With their records or without.
+    pub(crate) view: item_failure_view::Type,
+    /// At most so many.
+    pub(crate) limit: Option<usize>,
+}
+
 /// Pages of failures, up to the limit that was asked for.
-struct Pages<'a> {
+pub(crate) struct Pages<'a> {
     client: &'a Client,
     request: Option<ListItemFailuresRequest>,
     remaining: usize,
@@ -113,18 +131,24 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn new(client: &'a Client, args: &FailuresArgs, view: item_failure_view::Type) -> Self {
+    pub(crate) fn new(client: &'a Client, wanted: &Wanted<'_>) -> Self {
         let request = ListItemFailuresRequest {
-            parent: args.name.clone(),
+            parent: wanted.run.to_owned(),
             page_size: PAGE,
-            view: view.into(),
-            error: args.error.clone(),
+            view: wanted.view.into(),
+            error: wanted.error.to_owned(),
             ..ListItemFailuresRequest::default()
         };
-        Self { client, request: Some(request), remaining: args.limit.unwrap_or(usize::MAX), truncated: false }
+        Self {
+            client,
+            request: Some(request),
+            remaining: wanted.limit.unwrap_or(usize::MAX),
+            truncated: false,
+        }
     }
 
-    async fn next(&mut self) -> Result<Option<ListItemFailuresResponse>, tonic::Status> {
+    /// The next page; `None` after the last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<ListItemFailuresResponse>, tonic::Status> {
         let Some(mut request) = self.request.take() else { return Ok(None) };
         let mut page = self.client.map_runs().list_item_failures(request.clone()).await?.into_inner();
         page.item_failures.truncate(self.remaining);
@@ -135,6 +159,11 @@ impl<'a> Pages<'a> {
             self.request = Some(request);
         }
         Ok(Some(page))
+    }
+
+    /// Whether the run has more failures than are kept.
+    pub(crate) fn truncated(&self) -> bool {
+        self.truncated
     }
 }
 

@@ -163,6 +163,8 @@ async fn a_worker_takes_a_run_from_probe_to_manifest() {
         serde_json::from_str(&harness.text("results/run-1/manifest.json")).unwrap();
     assert_eq!(manifest["Summary"]["Items"]["Succeeded"], 4);
     assert_eq!(manifest["Summary"]["TopErrors"][0]["Error"], "Bad");
+    assert_eq!(manifest["Summary"]["ErrorsByKind"], serde_json::json!({"BUSINESS": 1, "SYSTEM": 0}));
+    assert_eq!(run.failure_counts.unwrap(), v1::FailureCounts { business: 1, system: 0 });
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A `warifu dev` process, and the commands that are sent to it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use super::{Finished, Process, S3, eventually, scratch, text, warifu_in};
 
 /// How long a start may take.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long the HTTP endpoint may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long an end may take: workers have ten seconds to drain.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -119,6 +123,17 @@ impl Dev {
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.process.stderr()
+    }
+
+    /// The answer of its HTTP endpoint, head and body.
+    pub(crate) fn http_get(&self, path: &str) -> String {
+        let address = self.place("httpEndpoint").trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Runs a client command to its end.
