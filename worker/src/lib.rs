@@ -18,6 +18,7 @@ mod attempt;
 mod cache;
 mod classify;
 mod clock;
+mod compensation;
 pub mod config;
 mod connection;
 mod events;

@@ -49,6 +49,9 @@ impl Scheduler {
         for staged in part.reports {
             self.on_report_counted(now, staged, effects);
         }
+        if let Some(report) = part.compensation {
+            self.on_compensation_written(now, &part.id, report, effects);
+        }
         self.on_state_changed(now, &part.id, before, effects);
         self.reply_map_run(&part.replies, &part.id, effects);
         self.check_finished(now, &part.id, effects);

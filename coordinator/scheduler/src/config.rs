@@ -39,6 +39,15 @@ pub struct Config {
     pub max_stored_failures: u64,
     /// Bytes of outputs that the store keeps of a run without a result writer.
     pub max_output_bytes: u64,
+    /// Tries of a compensation at most.
+    pub compensation_tries: u32,
+    /// How long after it became due a try may still begin.
+    pub compensation_window: Duration,
+    /// Pause after the first failed try; each later one is twice as long as the one before.
+    pub compensation_first_pause: Duration,
+    /// Without a live worker that offers its handler, a compensation is given up after this long. Longer than a worker
+    /// takes to come back after a restart, or after a change of leader.
+    pub compensation_worker_wait: Duration,
     /// Time that a drained worker gets before what runs is cancelled.
     pub drain_timeout: Duration,
     /// Bucket and prefix (ending in `/`) for failures of runs without a result writer.
@@ -81,6 +90,10 @@ impl Default for Config {
             max_losses: 5,
             max_stored_failures: 10_000,
             max_output_bytes: 256 * 1024,
+            compensation_tries: 10,
+            compensation_window: Duration::from_secs(3_600),
+            compensation_first_pause: Duration::from_secs(2),
+            compensation_worker_wait: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(100),
             system_location: (String::new(), "warifu/".to_owned()),
             max_record_bytes: 16 * 1024 * 1024,

@@ -10,8 +10,8 @@ use warifu_dataset::{ComposedShard, Composer, Probe};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    ErrorGroup, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId, MapRunState, PartRef,
-    RangeSet, ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
+    CompensationStatus, ErrorGroup, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId,
+    MapRunState, PartRef, RangeSet, ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
 };
 
 /// One write of a transaction.
@@ -69,7 +69,10 @@ impl Record {
     pub fn estimated_bytes(&self) -> usize {
         match self {
             Record::PutSpec(_, spec) => 2048 + spec.submitted.len() * 2,
-            Record::PutStatus(_, status) => 1024 + status.error_groups.len() * 4096,
+            Record::PutStatus(_, status) => {
+                let compensation = status.compensation.as_ref().map_or(0, |_| COMPENSATION_BYTES);
+                1024 + status.error_groups.len() * 4096 + compensation
+            }
             Record::PutPlan(_, plan) => 256 + plan.probe.header.names.iter().map(String::len).sum::<usize>(),
             Record::PutShard(_, _, shard) => shard.estimated_bytes(),
             Record::PutFailures { failures, .. } => failures_bytes(failures),
@@ -83,6 +86,9 @@ impl Record {
         }
     }
 }
+
+/// The bytes that a compensation takes at most, texts included.
+const COMPENSATION_BYTES: usize = 2048;
 
 /// Roughly the bytes of a stored failure beside its reason, which is stored once for all that share it.
 const FAILURE_BYTES: usize = 48;
@@ -165,6 +171,10 @@ pub struct StatusRecord {
     pub warnings: Vec<Warning>,
     /// Where the results are.
     pub result_location: Option<ResultLocation>,
+    /// What became of the compensation, from when it is due. A redrive begins without one. Left out of the record's own
+    /// serialised form, which is older: state stores keep it behind that.
+    #[serde(skip)]
+    pub compensation: Option<CompensationStatus>,
 }
 
 /// The header and the plan of a run.

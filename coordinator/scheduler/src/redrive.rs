@@ -69,6 +69,7 @@ pub(crate) fn redriven_status<'a>(
         error_groups: Vec::new(),
         stored_failures: 0,
         result_location: None,
+        compensation: None,
         ..status.clone()
     }
 }

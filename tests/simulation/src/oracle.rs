@@ -2,7 +2,7 @@
 //!
 //! 1. Handler calls in progress of a run never exceed what its limit allowed, also across a change of leader.
 //! 2. What is counted follows from the shard records, at every transaction; a terminal state is left by a redrive alone.
-//! 3. Nothing is granted once the stop is durable.
+//! 3. Nothing is granted once the stop is durable, but a compensation (see `compensation.rs`).
 //! 4. The manifest's parts hold exactly the outcomes that were counted, each item once.
 //! 5. What is acknowledged is durable.
 //! 6. After the last fault every run ends.
@@ -14,6 +14,7 @@ use warifu_model::{BatchOrdinal, LeaseId, MapRunId, MapRunState, PartRef, Report
 use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
 use warifu_scheduler::{Commit, ManifestOrder, Rejection, Reply};
 
+use crate::compensation::Compensations;
 use crate::measure::written_bytes;
 use crate::world::{Statistics, World};
 
@@ -32,6 +33,7 @@ pub(crate) struct Oracle {
     /// Reports that some transaction counted.
     counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
+    pub(crate) compensations: Compensations,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
 }
 
@@ -104,7 +106,8 @@ impl World {
 
     /// A leader acknowledges a report.
     pub(crate) fn check_acknowledged(&self, lease: LeaseId, report: ReportNumber) -> Result<(), String> {
-        if self.oracle.counted_reports.contains(&(lease, report.0)) {
+        let counted = self.oracle.counted_reports.contains(&(lease, report.0));
+        if self.try_is_counted(lease).unwrap_or(counted) {
             Ok(())
         } else {
             Err(format!("report {lease}/{report} is acknowledged and not durable"))
@@ -132,6 +135,7 @@ impl World {
             let Some(status) = self.store.runs.get(&id).and_then(|run| run.status.clone()) else { continue };
             self.check_transition(&id, &status)?;
             self.check_counted(&id, &status)?;
+            self.check_compensation(&id, &status)?;
         }
         Ok(())
     }
