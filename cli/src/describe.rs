@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use warifu_common::wire::v1::{
-    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, limited_by, map_run,
+    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, compensation_status, limited_by,
+    map_run,
 };
 
 use crate::{follow, progress, text};
@@ -32,6 +33,7 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Progress", &progress::progress_line(run));
     facts.add("Limited by", limit_advice(run));
     facts.add("Redrives", &redrives(run));
+    facts.add("Compensation", &compensation(run));
     facts.add("Results", &results_text(run));
     for warning in &run.warnings {
         facts.add("Warning", &format!("{}: {}", warning.reason, warning.message));
@@ -56,6 +58,7 @@ pub(crate) fn summary(run: &MapRun) -> String {
     facts.add("error rate", &error_rate(run));
     facts.add("rate", &overall_rate(run).map(text::rate).unwrap_or_default());
     facts.add("results", &results_text(run));
+    facts.add("compensation", &compensation(run));
     for warning in &run.warnings {
         facts.add("warning", &format!("{}: {}", warning.reason, warning.message));
     }
@@ -89,6 +92,33 @@ fn error_text(run: &MapRun) -> String {
         Some(error) => format!("{}: {}", error.error, error.cause),
         None => String::new(),
     }
+}
+
+/// What became of the compensation, if it was called for: `undo: FAILED after 10 tries on worker w1: Http.503: busy`.
+pub(crate) fn compensation(run: &MapRun) -> String {
+    let Some(status) = &run.compensation else { return String::new() };
+    let handler = run.spec.as_ref().and_then(|spec| spec.compensation.as_ref());
+    let handler = handler.map(|compensation| compensation.handler.as_str()).unwrap_or_default();
+    let mut text = format!("{handler}: {}", status.state().as_str_name());
+    match status.state() {
+        compensation_status::State::Pending if status.attempts == 0 => text.push_str(", waits for a worker"),
+        compensation_status::State::NotRun => {}
+        compensation_status::State::Running => _ = write!(text, ", try {}", status.attempts),
+        _ => _ = write!(text, " after {}", tries(status.attempts)),
+    }
+    if let Some(worker) = status.worker.strip_prefix("workers/") {
+        _ = write!(text, " on worker {worker}");
+    }
+    match &status.error {
+        Some(error) if error.cause.is_empty() => _ = write!(text, ": {}", error.error),
+        Some(error) => _ = write!(text, ": {}: {}", error.error, text::one_line(&error.cause, MESSAGE_LIMIT)),
+        None => {}
+    }
+    text
+}
+
+fn tries(count: u32) -> String {
+    if count == 1 { "1 try".to_owned() } else { format!("{count} tries") }
 }
 
 fn handler(run: &MapRun) -> String {
@@ -260,7 +290,8 @@ fn limit_advice(run: &MapRun) -> &'static str {
 mod tests {
     use prost_types::Timestamp;
     use warifu_common::wire::v1::{
-        ErrorSample, ItemProcessor, ItemReader, MapRunSpec, RunError, failure_kind,
+        Compensation, CompensationStatus, ErrorSample, ItemProcessor, ItemReader, MapRunSpec, RunError,
+        failure_kind,
     };
 
     use super::*;
@@ -351,6 +382,33 @@ mod tests {
         run.failure_counts = Some(FailureCounts { business: 1, system: 1 });
         assert!(full(&run).contains("\nAdvice     `warifu logs orders` shows"), "{}", full(&run));
         assert!(error_rate_advice(&failed_run()).is_empty(), "nothing was warned of");
+    }
+
+    #[test]
+    fn a_compensation_is_told_with_its_tries_worker_and_last_error() {
+        let told = |status: CompensationStatus| {
+            let spec = MapRunSpec {
+                compensation: Some(Compensation { handler: "undo".into(), ..Compensation::default() }),
+                ..MapRunSpec::default()
+            };
+            compensation(&MapRun { spec: Some(spec), compensation: Some(status), ..MapRun::default() })
+        };
+        let error = RunError { error: "Http.503".into(), cause: "busy".into() };
+        let status = |state: compensation_status::State, attempts: u32| CompensationStatus {
+            state: state.into(),
+            attempts,
+            worker: if attempts > 0 { "workers/w1".into() } else { String::new() },
+            ..CompensationStatus::default()
+        };
+        use compensation_status::State;
+        assert_eq!(told(status(State::Pending, 0)), "undo: PENDING, waits for a worker");
+        assert_eq!(told(status(State::Running, 2)), "undo: RUNNING, try 2 on worker w1");
+        assert_eq!(told(status(State::Succeeded, 1)), "undo: SUCCEEDED after 1 try on worker w1");
+        let failed = CompensationStatus { error: Some(error.clone()), ..status(State::Failed, 10) };
+        assert_eq!(told(failed), "undo: FAILED after 10 tries on worker w1: Http.503: busy");
+        let not_run = CompensationStatus { error: Some(error), ..status(State::NotRun, 0) };
+        assert_eq!(told(not_run), "undo: NOT_RUN: Http.503: busy");
+        assert_eq!(compensation(&MapRun::default()), "");
     }
 
     #[test]

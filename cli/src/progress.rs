@@ -209,6 +209,9 @@ pub(crate) fn progress_line(run: &MapRun) -> String {
     if matches!(run.state(), map_run::State::Running | map_run::State::Queued) {
         parts.extend(pace(run));
     }
+    if let (map_run::State::Stopping, Some(compensation)) = (run.state(), &run.compensation) {
+        parts.push(format!("compensation {}", compensation.state().as_str_name()));
+    }
     parts.join(" · ")
 }
 

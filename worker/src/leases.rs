@@ -11,6 +11,7 @@ use warifu_common::model::protocol::{FailedItems, Grant, GrantedBatch};
 use warifu_common::model::{BatchOrdinal, CallFailure, LeaseId, MapRunId, RangeSet};
 
 use crate::attempt::{Attempt, ShardStart};
+use crate::compensation;
 use crate::events::{EndedBatch, EventSender, ShellEvent};
 use crate::handler::Handler;
 use crate::lines::BatchLines;
@@ -37,7 +38,8 @@ struct Lease {
     handler: Option<Arc<dyn Handler>>,
     grant: Arc<Grant>,
     shelf: Arc<Shelf>,
-    reader: AbortHandle,
+    /// Absent if nothing is read.
+    reader: Option<AbortHandle>,
     running: BTreeMap<BatchOrdinal, RunningBatch>,
     lines: BTreeMap<BatchOrdinal, BatchLines>,
     /// What the next report has room for.
@@ -51,7 +53,7 @@ struct RunningBatch {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.reader.abort();
+        self.reader.iter().for_each(AbortHandle::abort);
         self.running.values().for_each(|batch| batch.task.abort());
     }
 }
@@ -61,29 +63,39 @@ impl Leases {
         Self { sources, events, open: HashMap::new() }
     }
 
-    /// Begins to read a lease's batches.
+    /// Begins to read a lease's batches; the one of a compensation is there at once.
     pub(crate) fn open(&mut self, run: Arc<OpenRun>, handler: Option<Arc<dyn Handler>>, grant: Arc<Grant>) {
         let shelf = Arc::new(Shelf::new(granted_batches(&grant)));
-        let reading =
-            read_lease(self.sources.clone(), Arc::clone(&run), Arc::clone(&grant), Arc::clone(&shelf));
-        let (events, lease) = (self.events.clone(), grant.lease);
-        let reader = tokio::spawn(async move {
-            if let Err(fault) = reading.await {
-                // The session is gone only if the worker ends.
-                let _ = events.send(ShellEvent::LeaseFailed(lease, fault)).await;
+        let reader = match &grant.compensation {
+            Some(call) => {
+                shelf.put(compensation::batch(&run.context, call));
+                None
             }
-        });
+            None => Some(self.read(Arc::clone(&run), Arc::clone(&grant), Arc::clone(&shelf))),
+        };
         let lease = Lease {
             run,
             handler,
             shelf,
-            reader: reader.abort_handle(),
+            reader,
             running: BTreeMap::new(),
             lines: BTreeMap::new(),
             detail_bytes_left: MAX_DETAIL_BYTES,
             grant,
         };
         self.open.insert(lease.grant.lease, lease);
+    }
+
+    fn read(&self, run: Arc<OpenRun>, grant: Arc<Grant>, shelf: Arc<Shelf>) -> AbortHandle {
+        let (events, lease) = (self.events.clone(), grant.lease);
+        let reading = read_lease(self.sources.clone(), run, grant, shelf);
+        let reader = tokio::spawn(async move {
+            if let Err(fault) = reading.await {
+                // The session is gone only if the worker ends.
+                let _ = events.send(ShellEvent::LeaseFailed(lease, fault)).await;
+            }
+        });
+        reader.abort_handle()
     }
 
     /// Runs a batch of an open lease in a task of its own.
@@ -165,15 +177,17 @@ impl Lease {
 
     fn attempt(&self, granted: GrantedBatch, cancel: CancellationToken) -> Attempt {
         let shard = &self.grant.shard;
+        let is_compensation = self.grant.compensation.is_some();
         Attempt {
             run: Arc::clone(&self.run),
             lease: self.grant.lease,
             granted,
-            shard_start: ShardStart {
-                item: shard.first_item,
-                batch: shard.first_batch,
-                line: shard.first_line,
+            shard_start: if is_compensation {
+                compensation::PLACE
+            } else {
+                ShardStart { item: shard.first_item, batch: shard.first_batch, line: shard.first_line }
             },
+            is_compensation,
             handler: self.handler.clone(),
             cancel,
         }

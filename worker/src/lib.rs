@@ -20,6 +20,7 @@ mod builder;
 mod cache;
 mod classify;
 mod clock;
+mod compensation;
 pub mod config;
 mod connection;
 mod events;

@@ -17,6 +17,7 @@ use warifu_common::object_store::ObjectStore;
 use warifu_session::{ConnectionId, SessionEffect, SessionEffects, SessionEvent, SessionState};
 
 use crate::clock::Clock;
+use crate::compensation;
 use crate::connection::{self, Coordinators};
 use crate::events::{EndedBatch, EventSender, Outbox, ShellEvent};
 use crate::handler::Handler;
@@ -249,7 +250,8 @@ impl Session {
             return warn!(map_run_id = %grant.map_run, "granted a lease of a run that was never opened here");
         };
         debug!(lease_id = %grant.lease, map_run_id = %grant.map_run, batches = grant.batches.len(), "lease granted");
-        let handler = self.parts.handlers.get(&run.context.spec.item_processor.handler).cloned();
+        let name = compensation::handler_of(&run.context, grant.compensation.is_some());
+        let handler = self.parts.handlers.get(name).cloned();
         self.leases.open(Arc::clone(run), handler, grant);
     }
 

@@ -200,6 +200,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
         tolerance: Tolerance::default(),
         timeout: None,
         result_writer: None,
+        compensation: None,
         input: Map::new(),
         labels: BTreeMap::new(),
     };
@@ -263,6 +264,7 @@ pub(crate) fn grant_of(csv: &[u8], scan: &ShardScan, batches: &[u32]) -> Grant {
         },
         batches: batches.iter().map(granted).collect(),
         slots: 1,
+        compensation: None,
     }
 }
 

@@ -196,6 +196,11 @@ pub struct SessionId {
     pub number: u64,
 }
 
+impl ShardNumber {
+    /// What stands for a shard in a lease that is a run's compensation. No data set has so many shards.
+    pub const COMPENSATION: Self = Self(u32::MAX);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 //!
 //! Start at [`spec::MapRunSpec`] for what users ask for, at [`protocol`] for the lease protocol.
 
+mod compensation;
 mod counts;
 mod failure;
 mod id;
@@ -18,6 +19,9 @@ mod time;
 mod tolerance;
 mod view;
 
+pub use compensation::{
+    Compensation, CompensationCall, CompensationState, CompensationStatus, CompensationTrigger,
+};
 pub use counts::{BatchCounts, ItemCounts};
 pub use failure::{
     CallFailure, ErrorGroup, ErrorSample, FailureCounts, FailureKind, ItemFailure, SourcePlace, error_name,

@@ -14,8 +14,8 @@ use warifu_dataset::{ByteRange, Checkpoint, EntryState, Header, Probe, ShardScan
 
 use crate::spec::MapRunSpec;
 use crate::{
-    BatchOrdinal, CallFailure, HandlerName, Incarnation, LeaderTerm, LeaseId, MapRunId, PartRef, RangeSet,
-    ReportNumber, SessionId, ShardNumber, SourcePlace, WorkerHandler, WorkerId,
+    BatchOrdinal, CallFailure, CompensationCall, HandlerName, Incarnation, LeaderTerm, LeaseId, MapRunId,
+    PartRef, RangeSet, ReportNumber, SessionId, ShardNumber, SourcePlace, WorkerHandler, WorkerId,
 };
 
 /// What a worker says.
@@ -118,6 +118,8 @@ pub struct Hello {
     pub held_slots: BTreeMap<MapRunId, u32>,
     /// Leases held.
     pub leases: Vec<HeldLease>,
+    /// It knows leases that are a run's compensation.
+    pub compensates: bool,
 }
 
 /// One lease as its holder sees it.
@@ -316,6 +318,9 @@ pub struct Grant {
     pub batches: Vec<GrantedBatch>,
     /// Slots that come with it; 0 runs in slots held already.
     pub slots: u32,
+    /// The lease is the run's compensation: of one batch, which is not read but made from this, in the place of a shard
+    /// [`ShardNumber::COMPENSATION`]. Everything else is as with any lease.
+    pub compensation: Option<Box<CompensationCall>>,
 }
 
 /// The part of a shard that a lease covers.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warifu_dataset::HeaderLocation;
 
-use crate::{HandlerName, Retrier, Tolerance};
+use crate::{Compensation, HandlerName, Retrier, Tolerance};
 
 /// Items of a batch unless the job says otherwise.
 pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
@@ -40,6 +40,10 @@ pub struct MapRunSpec {
     pub timeout: Option<Duration>,
     /// Where results go; absent: only a bounded part of the outputs is kept with the run.
     pub result_writer: Option<ResultWriter>,
+    /// A handler that is called when the run ends for one of some reasons. Left out where it is absent: stored
+    /// specifications keep the form that they had before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<Compensation>,
     /// The run's input, for templates.
     pub input: Map<String, Value>,
     /// Labels of the run; bounded sets, so that metrics may use them.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::MapRunSpec;
 use crate::{
-    BatchCounts, ErrorGroup, FailureCounts, HandlerName, Incarnation, ItemCounts, LeaderTerm, LimitedBy,
-    MapRunId, MapRunState, RunError, WallTime, WorkerId,
+    BatchCounts, CompensationStatus, ErrorGroup, FailureCounts, HandlerName, Incarnation, ItemCounts,
+    LeaderTerm, LimitedBy, MapRunId, MapRunState, RunError, WallTime, WorkerId,
 };
 
 /// One map run at one moment.
@@ -47,6 +47,8 @@ pub struct MapRunView {
     pub error_groups: Vec<ErrorGroup>,
     /// What its submitter should know.
     pub warnings: Vec<Warning>,
+    /// What became of its compensation, if it was called for.
+    pub compensation: Option<CompensationStatus>,
     /// How often it was redriven.
     pub redrive_count: u32,
     /// Where results are, once the manifest is written.

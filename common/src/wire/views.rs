@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use warifu_model::{
-    ClusterView, ErrorGroup, ErrorSample, FailureCounts, FailureKind, ItemCounts, ItemFailure, LimitedBy,
-    MapRunState, MapRunView, RunError, WorkerHandler, WorkerState, WorkerView,
+    ClusterView, CompensationState, CompensationStatus, ErrorGroup, ErrorSample, FailureCounts, FailureKind,
+    ItemCounts, ItemFailure, LimitedBy, MapRunState, MapRunView, RunError, WorkerHandler, WorkerState,
+    WorkerView,
 };
 
 use super::time::{timestamp, wire_duration};
@@ -35,7 +36,7 @@ impl From<&MapRunView> for v1::MapRun {
             error: view.error.as_ref().map(Into::into),
             error_groups: view.error_groups.iter().map(Into::into).collect(),
             warnings: view.warnings.iter().map(warning).collect(),
-            compensation: None,
+            compensation: view.compensation.as_ref().map(Into::into),
             redrive_count: view.redrive_count,
             result_location: view.result_location.as_ref().map(|location| v1::ResultLocation {
                 bucket: location.bucket.clone(),
@@ -168,6 +169,28 @@ impl From<FailureCounts> for v1::FailureCounts {
 impl From<&RunError> for v1::RunError {
     fn from(error: &RunError) -> Self {
         Self { error: error.error.clone(), cause: error.cause.clone() }
+    }
+}
+
+impl From<&CompensationStatus> for v1::CompensationStatus {
+    fn from(status: &CompensationStatus) -> Self {
+        use v1::compensation_status::State;
+        let state = match status.state {
+            CompensationState::Pending => State::Pending,
+            CompensationState::Running => State::Running,
+            CompensationState::Succeeded => State::Succeeded,
+            CompensationState::Failed => State::Failed,
+            CompensationState::NotRun => State::NotRun,
+        };
+        Self {
+            state: state.into(),
+            attempts: status.attempts,
+            error: status.error.as_ref().map(Into::into),
+            trigger: v1::compensation::Trigger::from(status.trigger).into(),
+            worker: status.worker.as_ref().map(|worker| worker_name(worker.as_str())).unwrap_or_default(),
+            start_time: status.start_time.map(timestamp),
+            stop_time: status.stop_time.map(timestamp),
+        }
     }
 }
 
@@ -308,6 +331,7 @@ itemProcessor: {handler: echo}
             error: None,
             failure_counts: FailureCounts { business: 2, system: 1 },
             error_groups: Vec::new(),
+            compensation: None,
             warnings: vec![Warning { reason: "HANDLER_NOT_AVAILABLE".into(), message: "start one".into() }],
             redrive_count: 0,
             result_location: None,
@@ -329,6 +353,26 @@ itemProcessor: {handler: echo}
         assert_eq!(json["itemCounts"]["pending"], 60);
         assert_eq!(json["failureCounts"], serde_json::json!({"business": 2, "system": 1}));
         assert_eq!(json["warnings"][0]["reason"], "HANDLER_NOT_AVAILABLE");
+    }
+
+    #[test]
+    fn a_compensation_is_shown_with_its_last_try() {
+        let status = CompensationStatus {
+            state: CompensationState::Pending,
+            trigger: warifu_model::CompensationTrigger::ToleranceExceeded,
+            attempts: 2,
+            error: Some(RunError { error: "Http.503".into(), cause: "busy".into() }),
+            worker: Some(WorkerId::new("w1").unwrap()),
+            due_time: WallTime(0),
+            start_time: Some(WallTime(500)),
+            stop_time: None,
+        };
+        let json = to_json(&v1::MapRun::from(&MapRunView { compensation: Some(status), ..view() }));
+        let expected = serde_json::json!({
+            "state": "PENDING", "attempts": 2, "error": {"error": "Http.503", "cause": "busy"},
+            "trigger": "TOLERANCE_EXCEEDED", "worker": "workers/w1", "startTime": "1970-01-01T00:00:00.500Z",
+        });
+        assert_eq!(json["compensation"], expected);
     }
 
     #[test]

@@ -25,4 +25,8 @@ pub enum BrokenRule {
     NeverStepDown,
     /// Failed items beyond the tolerance do not stop the run.
     IgnoreTolerance,
+    /// A try of a compensation is handed out before its count is durable.
+    CompensateUncounted,
+    /// A new leader takes the last one's try of a compensation for lost at once.
+    ForgetOrphanedTry,
 }

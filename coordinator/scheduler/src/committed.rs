@@ -53,6 +53,9 @@ impl Scheduler {
         if let Some(alert) = part.alert {
             effects.push(Effect::RaiseAlert(Box::new(alert)));
         }
+        if let Some(report) = part.compensation {
+            self.on_compensation_written(now, &part.id, report, effects);
+        }
         self.on_state_changed(now, &part.id, before, effects);
         self.reply_map_run(&part.replies, &part.id, effects);
         self.check_finished(now, &part.id, effects);

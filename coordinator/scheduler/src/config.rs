@@ -42,6 +42,15 @@ pub struct Config {
     /// So many items must be decided before an error rate is told, so that the first failed item is no alarm; at the end of
     /// a run fewer will do.
     pub min_alert_items: u64,
+    /// Tries of a compensation at most.
+    pub compensation_tries: u32,
+    /// How long after it became due a try may still begin.
+    pub compensation_window: Duration,
+    /// Pause after the first failed try; each later one is twice as long as the one before.
+    pub compensation_first_pause: Duration,
+    /// Without a live worker that offers its handler, a compensation is given up after this long. Longer than a worker
+    /// takes to come back after a restart, or after a change of leader.
+    pub compensation_worker_wait: Duration,
     /// Time that a drained worker gets before what runs is cancelled.
     pub drain_timeout: Duration,
     /// Bucket and prefix (ending in `/`) for failures of runs without a result writer.
@@ -85,6 +94,10 @@ impl Default for Config {
             max_stored_failures: 10_000,
             max_output_bytes: 256 * 1024,
             min_alert_items: 100,
+            compensation_tries: 10,
+            compensation_window: Duration::from_secs(3_600),
+            compensation_first_pause: Duration::from_secs(2),
+            compensation_worker_wait: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(100),
             system_location: (String::new(), "warifu/".to_owned()),
             max_record_bytes: 16 * 1024 * 1024,

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use warifu_model::MapRunState;
+
+use crate::compensation::Try;
+use crate::lease::Lease;
 use crate::map_run::MapRun;
 use crate::scheduler::Scheduler;
 use crate::shard::Shard;
@@ -55,9 +59,29 @@ impl Scheduler {
         Ok(())
     }
 
+    /// A compensation's lease is the run's current try, or the one whose outcome is on its way; its run stops.
+    fn check_compensation(&self, lease: &Lease) -> Result<(), Violation> {
+        let map_run = self.map_runs.get(&lease.map_run);
+        let current = map_run.and_then(|map_run| map_run.compensating.as_ref()).is_some_and(|compensating| {
+            match compensating.attempt {
+                Try::Leased(id) | Try::Writing(Some((id, _))) => id == lease.id,
+                Try::Waiting { .. } | Try::Writing(None) | Try::Counted | Try::Orphan => false,
+            }
+        });
+        let stopping = map_run.is_some_and(|map_run| map_run.status.state == MapRunState::Stopping);
+        if current && stopping {
+            return Ok(());
+        }
+        violation(format!("lease {} of {} is no current compensation", lease.id, lease.map_run))
+    }
+
     fn check_leases(&self) -> Result<(), Violation> {
         let mut by_shard: BTreeMap<_, usize> = BTreeMap::new();
         for lease in self.leases.values() {
+            if lease.is_compensation() {
+                self.check_compensation(lease)?;
+                continue;
+            }
             *by_shard.entry((lease.map_run.clone(), lease.shard.0)).or_default() += lease.remaining.len();
             let Some(map_run) = self.map_runs.get(&lease.map_run) else {
                 return violation(format!("lease {} is of no run", lease.id));

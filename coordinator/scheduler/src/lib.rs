@@ -12,6 +12,7 @@ mod broken_rule;
 mod candidates;
 mod commit;
 mod committed;
+mod compensation;
 mod config;
 mod counting;
 mod effect;

@@ -6,6 +6,7 @@ use warifu_model::{
     BatchOrdinal, LeaseId, MapRunId, MapRunState, Now, RunError, ShardNumber, Warning, error_name,
 };
 
+use crate::compensation::compensation_warning;
 use crate::event::CreateMapRun;
 use crate::map_run::{Finish, MapRun, NO_TIME, RedriveRequest, Source, Stop, Terminal, new_status};
 use crate::record::{ShardRecord, SpecRecord};
@@ -45,6 +46,10 @@ impl Scheduler {
         if !self.handler_is_offered(&record.spec.item_processor.handler) {
             status.warnings.push(handler_warning(record.spec.item_processor.handler.as_str()));
         }
+        let compensation = record.spec.compensation.as_ref().map(|compensation| &compensation.handler);
+        if let Some(handler) = compensation.filter(|handler| !self.handler_is_offered(handler)) {
+            status.warnings.push(compensation_warning(handler.as_str()));
+        }
         let mut map_run = MapRun::new(create.id.clone(), record, status, now.at);
         map_run.staged.create = true;
         map_run.staged.start = self.active_map_runs() < self.config.max_active_map_runs;
@@ -62,8 +67,11 @@ impl Scheduler {
         if self.used_ids.contains(&create.id) {
             return Err(Some(Rejection::IdUsedBefore(create.id.clone())));
         }
-        let handler = &create.spec.item_processor.handler;
-        if create.require_handler && !self.handler_is_offered(handler) {
+        let compensation = create.spec.compensation.as_ref().map(|compensation| &compensation.handler);
+        let mut handlers = std::iter::once(&create.spec.item_processor.handler).chain(compensation);
+        if let Some(handler) =
+            handlers.find(|handler| create.require_handler && !self.handler_is_offered(handler))
+        {
             return Err(Some(Rejection::HandlerNotAvailable(handler.to_string())));
         }
         let active = self.map_runs.values().filter(|map_run| !map_run.status.state.is_terminal()).count();
@@ -204,8 +212,10 @@ impl Scheduler {
     /// Begins the end of a run once nothing of it is in progress.
     pub(crate) fn check_finished(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
         let Some(map_run) = self.map_runs.get_mut(id) else { return };
-        if map_run.finish != Finish::NotYet {
-            return;
+        match map_run.finish {
+            Finish::NotYet => {}
+            Finish::Compensating => return self.end_compensated(now, id),
+            Finish::Writing | Finish::Staged => return,
         }
         let ends_as = match map_run.status.state {
             MapRunState::Running if map_run.everything_is_decided() => MapRunState::Succeeded,
@@ -219,7 +229,7 @@ impl Scheduler {
                 map_run.finish = Finish::Writing;
                 effects.push(Effect::WriteManifest(Box::new(order)));
             }
-            None => self.stage_terminal(now, id, Terminal { state: ends_as, location: None, error: None }),
+            None => self.end_run(now, id, Terminal { state: ends_as, location: None, error: None }),
         }
     }
 
@@ -250,13 +260,14 @@ impl Scheduler {
                 error: Some(RunError { error: fault.error, cause: fault.cause }),
             },
         };
-        self.stage_terminal(now, id, terminal);
+        self.end_run(now, id, terminal);
     }
 
     /// The end is durable: memory is given back, the next run in the queue may start.
     pub(crate) fn on_terminal(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
         self.timers.clear(&Timer::RunTimeout(id.clone()));
         self.timers.clear(&Timer::Retry(id.clone()));
+        self.timers.clear(&Timer::Compensation(id.clone()));
         self.close_run(id, effects);
         if let Some(map_run) = self.map_runs.get_mut(id) {
             map_run.shards.clear();
@@ -411,6 +422,7 @@ impl MapRun {
             && self.is_composed()
             && self.is_quiet()
             && self.staged.stop.is_none()
+            && !self.grants_suspended // a stop may be on its way
             && self.staged.reports.is_empty()
     }
 

@@ -10,6 +10,7 @@ use warifu_model::{
     Incarnation, ItemCounts, MapRunId, MapRunState, RunError, Timestamp, Tolerance, TotalItems, WallTime,
 };
 
+use crate::compensation::{Compensating, StagedCompensation};
 use crate::record::{OpenBatch, PartsRecord, PlanRecord, SpecRecord, StatusRecord};
 use crate::shard::Shard;
 use crate::{Config, RequestId};
@@ -44,6 +45,8 @@ pub(crate) struct MapRun {
     /// A record that stops the run, or lowers its limit, may be on its way: nothing is granted meanwhile.
     pub(crate) grants_suspended: bool,
     pub(crate) finish: Finish,
+    /// A compensation that is due and has not ended.
+    pub(crate) compensating: Option<Compensating>,
     /// Rises when what workers must know of the run changes.
     pub(crate) context_version: u64,
     pub(crate) context: Option<Arc<RunContext>>,
@@ -94,6 +97,7 @@ pub(crate) struct Staged {
     pub(crate) shards: BTreeSet<u32>,
     pub(crate) reports: std::collections::VecDeque<StagedReport>,
     pub(crate) losses: Vec<(u32, u32)>,
+    pub(crate) compensation: Option<StagedCompensation>,
     pub(crate) terminal: Option<Terminal>,
     pub(crate) total_known: bool,
     pub(crate) delete: bool,
@@ -109,6 +113,7 @@ impl Staged {
             && self.shards.is_empty()
             && self.reports.is_empty()
             && self.losses.is_empty()
+            && self.compensation.is_none()
             && self.terminal.is_none()
             && self.replies.is_empty()
     }
@@ -163,6 +168,8 @@ pub(crate) enum Finish {
     NotYet,
     /// The manifest is being written; nothing changes any more.
     Writing,
+    /// The manifest is written; the compensation is due, or has ended.
+    Compensating,
     /// The terminal record is staged or on its way.
     Staged,
 }
@@ -220,6 +227,7 @@ impl MapRun {
             held_slots: 0,
             grants_suspended: false,
             finish: Finish::NotYet,
+            compensating: None,
             context_version: 1,
             context: None,
             rate: Rate::default(),
@@ -419,6 +427,7 @@ pub(crate) fn new_status(spec: &MapRunSpec) -> StatusRecord {
         outputs_truncated: false,
         warnings: Vec::new(),
         result_location: None,
+        compensation: None,
     }
 }
 

@@ -5,7 +5,7 @@
 //! `span_target` of measured work, and never more than a fair part of what remains.
 
 use warifu_model::protocol::{CoordinatorMessage, Grant, GrantedBatch, ShardSpan};
-use warifu_model::{BatchOrdinal, Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber};
+use warifu_model::{BatchOrdinal, HandlerName, Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber};
 
 use crate::candidates::Candidates;
 use crate::lease::Lease;
@@ -40,6 +40,7 @@ impl Scheduler {
         if self.window.as_ref().is_some_and(|window| now.at < window.grants_from) {
             return;
         }
+        self.place_compensations(now, effects);
         let mut turn = self.running_ids();
         let mut candidates = Candidates::default();
         while !turn.is_empty() {
@@ -50,8 +51,9 @@ impl Scheduler {
                 turn.remove(0);
             }
         }
+        let starving = self.starving_compensations();
         for id in self.running_ids() {
-            self.extend_holders(now, &id, effects);
+            self.extend_holders(now, &id, &starving, effects);
             self.top_up(&id, effects);
             self.rebalance(now, &id, effects);
         }
@@ -175,6 +177,7 @@ impl Scheduler {
             shard: shard_span(shard, &span, newlines_before_data),
             batches: grant_batches,
             slots,
+            compensation: None,
         };
         map_run.shard_changed(span.shard);
         self.leases.insert(lease_id, lease);
@@ -182,8 +185,9 @@ impl Scheduler {
         effects.send(stream, CoordinatorMessage::Grant(grant));
     }
 
-    /// Workers that will soon have nothing left to begin get their next lease ahead, to run in the slots they hold.
-    fn extend_holders(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
+    /// Workers that will soon have nothing left to begin get their next lease ahead, to run in the slots they hold: unless
+    /// one of their slots is wanted for a compensation.
+    fn extend_holders(&mut self, now: Now, id: &MapRunId, starving: &[HandlerName], effects: &mut Effects) {
         if self.others_starve(id) {
             return;
         }
@@ -191,6 +195,7 @@ impl Scheduler {
             .workers
             .values()
             .filter(|worker| worker.held_for(id) > 0 && self.may_take(worker, &self.map_runs[id]))
+            .filter(|worker| !starving.iter().any(|handler| worker.would_compensate(handler)))
             .map(|worker| worker.incarnation)
             .collect();
         let workers = holders.len();

@@ -10,8 +10,9 @@ use warifu_dataset::{ComposedShard, Composer, Probe};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    ErrorGroup, FailureCounts, FailureKind, Incarnation, ItemCounts, ItemFailure, LeaseId, MapRunId,
-    MapRunState, PartRef, RangeSet, ResultLocation, RunError, ShardNumber, WallTime, Warning, WorkerId,
+    CompensationStatus, ErrorGroup, FailureCounts, FailureKind, Incarnation, ItemCounts, ItemFailure,
+    LeaseId, MapRunId, MapRunState, PartRef, RangeSet, ResultLocation, RunError, ShardNumber, WallTime,
+    Warning, WorkerId,
 };
 
 /// One write of a transaction.
@@ -83,6 +84,9 @@ impl Record {
         }
     }
 }
+
+/// The bytes that a compensation takes at most, texts included.
+const COMPENSATION_BYTES: usize = 2048;
 
 /// Roughly the bytes of a stored failure beside its reason, which is stored once for all that share it.
 const FAILURE_BYTES: usize = 48;
@@ -168,6 +172,10 @@ pub struct StatusRecord {
     pub warnings: Vec<Warning>,
     /// Where the results are.
     pub result_location: Option<ResultLocation>,
+    /// What became of the compensation, from when it is due. A redrive begins without one. Left out of the record's own
+    /// serialised form, which is older: state stores keep it behind that.
+    #[serde(skip)]
+    pub compensation: Option<CompensationStatus>,
 }
 
 impl StatusRecord {
@@ -182,7 +190,8 @@ impl StatusRecord {
 
     fn estimated_bytes(&self) -> usize {
         let names: usize = self.errors.keys().map(|(_, name)| name.len() + ERROR_COUNT_BYTES).sum();
-        1024 + names + self.error_groups.len() * 4096
+        let compensation = self.compensation.as_ref().map_or(0, |_| COMPENSATION_BYTES);
+        1024 + names + self.error_groups.len() * 4096 + compensation
     }
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn redriven_status<'a>(
         stored_failures: 0,
         warnings: without_alerts(&status.warnings),
         result_location: None,
+        compensation: None,
         ..status.clone()
     }
 }

@@ -1,8 +1,9 @@
 //! Reports: judged by their lease alone, staged whole or refused whole, answered once they are durable.
 
 use warifu_model::protocol::{BatchReport, CoordinatorMessage, Report, ReportVerdict};
-use warifu_model::{Now, RangeSet};
+use warifu_model::{Now, RangeSet, ShardNumber};
 
+use crate::compensation::Try;
 use crate::counting::{sent_items, was_counted};
 use crate::lease::GrantedFor;
 use crate::map_run::{MapRun, StagedReport};
@@ -28,7 +29,7 @@ impl Scheduler {
             Judgement::Repeat => ReportVerdict::Accepted,
             Judgement::Answer(verdict) => verdict,
             Judgement::Stage => {
-                self.stage_report(now, report.clone());
+                self.stage(now, report.clone());
                 if self.breaks(BrokenRule::AnswerBeforeDurable) {
                     ReportVerdict::Accepted
                 } else {
@@ -48,6 +49,9 @@ impl Scheduler {
         let Some(map_run) = self.map_runs.get(&report.map_run) else { return refused(all) };
         if map_run.status.state.is_terminal() || map_run.status.redrive != report.redrive {
             return refused(all);
+        }
+        if report.shard == ShardNumber::COMPENSATION {
+            return self.judge_try(map_run, report).unwrap_or_else(|| refused(all));
         }
         let Some(shard) = map_run.shards.get(&report.shard.0) else { return refused(all) };
         if was_counted(&shard.record, report) && !self.breaks(BrokenRule::CountRepeats) {
@@ -86,6 +90,30 @@ impl Scheduler {
         let sound = |entry: &BatchReport| is_sound(entry, shard.record.open.get(&entry.batch.0));
         let foreign = report.entries.iter().filter(|entry| !(covers(entry) && sound(entry)));
         foreign.map(|entry| entry.batch.0).collect()
+    }
+
+    /// A compensation's report is judged as any other: by its lease, and the attempt that the lease is for. `None`: refused.
+    fn judge_try(&self, map_run: &MapRun, report: &Report) -> Option<Judgement> {
+        let compensating = map_run.compensating.as_ref()?;
+        if compensating.attempt == Try::Writing(Some((report.lease, report.number))) {
+            return Some(Judgement::UnderWay);
+        }
+        let [entry] = &report.entries[..] else { return None };
+        let lease = self.leases.get(&report.lease)?;
+        let granted = GrantedFor { attempt: entry.attempt, round: entry.round };
+        let its_own = lease.is_compensation()
+            && lease.map_run == map_run.id
+            && compensating.attempt == Try::Leased(lease.id)
+            && lease.covers(entry.batch, granted);
+        its_own.then_some(Judgement::Stage)
+    }
+
+    fn stage(&mut self, now: Now, report: Report) {
+        if report.shard == ShardNumber::COMPENSATION {
+            self.stage_try_outcome(now, &report);
+        } else {
+            self.stage_report(now, report);
+        }
     }
 
     fn stage_report(&mut self, now: Now, report: Report) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use warifu_model::protocol::Report;
-use warifu_model::{ItemFailure, MapRunId, MapRunState, Now, RunError, ShardNumber, error_name};
+use warifu_model::{
+    ItemFailure, LeaseId, MapRunId, MapRunState, Now, ReportNumber, RunError, ShardNumber, error_name,
+};
 
 use crate::alert::{self, ErrorRateAlert};
 use crate::counting::{CountedBy, count_report};
@@ -117,6 +119,8 @@ pub(crate) struct RunCommit {
     pub(crate) replies: Vec<RequestId>,
     /// What is to be told once this is durable.
     pub(crate) alert: Option<ErrorRateAlert>,
+    /// The compensation changed, and the report that it follows from.
+    pub(crate) compensation: Option<Option<(LeaseId, ReportNumber)>>,
     pub(crate) redriven: bool,
     pub(crate) deleted: bool,
 }
@@ -138,6 +142,7 @@ impl MapRun {
             outputs: Vec::new(),
             replies: Vec::new(),
             alert: None,
+            compensation: None,
             redriven: false,
             deleted: self.staged.delete,
         };
@@ -169,6 +174,7 @@ impl MapRun {
             self.build_reports(context, budget, records, part);
             self.build_limits(&mut part.status);
             self.build_stop(context, part);
+            self.build_compensation(part);
             self.build_terminal(context.now, records, part);
             part.replies = std::mem::take(&mut self.staged.replies);
         }
@@ -340,6 +346,18 @@ impl MapRun {
                 cause: "The specified tolerated failure threshold was exceeded".to_owned(),
             },
         })
+    }
+
+    /// With the first change how the run will end is durable, too: a new leader writes no manifest again.
+    fn build_compensation(&mut self, part: &mut RunCommit) {
+        let Some(staged) = self.staged.compensation.take() else { return };
+        if let Some(Terminal { state, location, error }) = staged.ends_as {
+            part.status.stopping_to = Some(state);
+            part.status.error = error.or_else(|| part.status.error.take());
+            part.status.result_location = location;
+        }
+        part.status.compensation = Some(staged.status);
+        part.compensation = Some(staged.report);
     }
 
     fn build_terminal(&mut self, now: Now, records: &mut Vec<Record>, part: &mut RunCommit) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::{CoordinatorMessage, HeldLease, HeldProgress, Hello, Welcome};
-use warifu_model::{Incarnation, LeaseId, MapRunId, Now, RangeSet, WorkerId};
+use warifu_model::{Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber, WorkerId};
 
 use crate::lease::{GrantedFor, Lease};
 use crate::scheduler::Scheduler;
@@ -110,6 +110,7 @@ impl Scheduler {
             slots: hello.slots,
             handlers: hello.handlers.clone(),
             cut_versions: hello.cut_versions.clone(),
+            compensates: hello.compensates,
             draining: hello.draining,
             roster,
             held: BTreeMap::new(),
@@ -169,6 +170,9 @@ impl Scheduler {
     }
 
     fn adopt_lease(&mut self, now: Now, holder: Incarnation, held: &HeldLease) -> Option<RangeSet> {
+        if held.shard == ShardNumber::COMPENSATION {
+            return self.adopt_compensation(now, holder, held);
+        }
         let any_attempt = self.breaks(BrokenRule::AdoptAnyAttempt);
         let map_run = self.map_runs.get_mut(&held.map_run)?;
         if map_run.status.redrive != held.redrive || map_run.status.state.is_terminal() {
@@ -257,12 +261,13 @@ impl Scheduler {
         self.placement_wanted = true;
     }
 
-    /// A worker that missed the end of a run hears of it now.
+    /// A worker that missed the end of a run hears of it now. A compensation is what runs at the end.
     fn revoke_stopping(&mut self, incarnation: Incarnation, effects: &mut Effects) {
         let Some(worker) = self.workers.get(&incarnation) else { return };
         let stopping = |lease: &&LeaseId| {
             self.leases
                 .get(lease)
+                .filter(|lease| !lease.is_compensation())
                 .and_then(|lease| self.map_runs.get(&lease.map_run))
                 .is_some_and(|map_run| map_run.status.state == warifu_model::MapRunState::Stopping)
         };
@@ -365,6 +370,12 @@ impl Scheduler {
     /// Batches of a lease are pending again, but for those that are being counted.
     pub(crate) fn give_back(&mut self, now: Now, id: LeaseId, batches: &RangeSet) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
+        if lease.is_compensation() {
+            if !batches.is_empty() {
+                self.lose_try(now, id);
+            }
+            return;
+        }
         let Some(map_run) = self.map_runs.get_mut(&lease.map_run) else { return };
         let Some(shard) = map_run.shards.get_mut(&lease.shard.0) else { return };
         for batch in batches.iter() {
@@ -412,7 +423,7 @@ impl Scheduler {
 
     /// One process alone: what is in progress is written down, so that a batch that kills the process is known by it.
     pub(crate) fn write_begun(&mut self, now: Now) {
-        let begun = self.leases.values().filter(|lease| !lease.begun.is_empty());
+        let begun = self.leases.values().filter(|lease| !lease.begun.is_empty() && !lease.is_compensation());
         let shards: BTreeSet<(MapRunId, u32)> =
             begun.map(|lease| (lease.map_run.clone(), lease.shard.0)).collect();
         if !shards.is_empty() {

@@ -30,5 +30,6 @@ pub(crate) fn status() -> StatusRecord {
         outputs_truncated: false,
         warnings: Vec::new(),
         result_location: None,
+        compensation: None,
     }
 }

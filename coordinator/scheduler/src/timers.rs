@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Retry(MapRunId),
     /// A run's time is over.
     RunTimeout(MapRunId),
+    /// A compensation's next try, or the end of its time.
+    Compensation(MapRunId),
     /// Begun batches are to be written down.
     Begun,
     /// Idle slots may be filled by what others have not begun.

@@ -35,6 +35,7 @@ impl Scheduler {
             failure_counts: map_run.status.failure_counts(),
             error_groups: largest_groups(&map_run.status.error_groups),
             warnings: map_run.status.warnings.clone(),
+            compensation: self.compensation_view(map_run),
             redrive_count: map_run.status.redrive,
             result_location: map_run.status.result_location.clone(),
             outputs: map_run.outputs.clone(),
@@ -111,7 +112,7 @@ impl Scheduler {
         let begun: u64 = self
             .leases
             .values()
-            .filter(|lease| lease.map_run == map_run.id)
+            .filter(|lease| lease.map_run == map_run.id && !lease.is_compensation())
             .map(|lease| lease.begun.len())
             .sum();
         items.pending_redrive = map_run.shards.values().map(crate::shard::Shard::pending_redrive_items).sum();

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use warifu_model::{Incarnation, Now, Timestamp, WorkerId};
 
+use crate::compensation::Try;
+use crate::map_run::{Finish, MapRun};
 use crate::record::{Snapshot, StoredMapRun};
 use crate::scheduler::Scheduler;
 use crate::timers::Timer;
@@ -53,6 +55,9 @@ impl Scheduler {
             }
         }
         for id in scheduler.map_runs.keys().cloned().collect::<Vec<_>>() {
+            if !opens_window || scheduler.breaks(BrokenRule::ForgetOrphanedTry) {
+                scheduler.lose_orphaned_try(now, &id);
+            }
             scheduler.check_finished(now, &id, effects);
         }
         scheduler.start_queued(now);
@@ -64,11 +69,17 @@ impl Scheduler {
     fn restore(&mut self, now: Now, stored: StoredMapRun, opens_window: bool) {
         let config = self.config.clone();
         self.next_sequence = self.next_sequence.max(stored.spec.sequence);
-        let mut map_run = crate::map_run::MapRun::new(stored.id.clone(), stored.spec, stored.status, now.at);
+        let mut map_run = MapRun::new(stored.id.clone(), stored.spec, stored.status, now.at);
         map_run.stored_plan = stored.plan;
         map_run.outputs = stored.outputs;
         if !map_run.status.state.is_terminal() {
             map_run.restore_shards(stored.shards, now, opens_window, &config);
+            if let Some(status) = map_run.status.compensation.clone() {
+                map_run.finish = Finish::Compensating;
+                if !status.state.has_ended() {
+                    map_run.begin_compensating(now, &status, &config);
+                }
+            }
             map_run.staged.total_known = map_run.is_composed() && !map_run.status.total_known;
             if opens_window
                 && map_run.status.max_concurrency.is_some()
@@ -85,17 +96,14 @@ impl Scheduler {
         self.map_runs.insert(stored.id, map_run);
     }
 
-    fn restore_timeout(&mut self, now: Now, map_run: &crate::map_run::MapRun) {
+    fn restore_timeout(&mut self, now: Now, map_run: &MapRun) {
         let (Some(timeout), Some(start)) = (map_run.spec.timeout, map_run.status.start_time) else { return };
         let elapsed = std::time::Duration::from_millis(u64::try_from(now.wall.0 - start.0).unwrap_or(0));
         self.timers.set(Timer::RunTimeout(map_run.id.clone()), now.at + timeout.saturating_sub(elapsed));
     }
 
     fn open_window(&mut self, now: Now, handed_over: bool) {
-        let orphans = self
-            .map_runs
-            .values()
-            .any(|map_run| map_run.shards.values().any(|shard| !shard.orphan.is_empty()));
+        let orphans = self.map_runs.values().any(MapRun::may_be_held);
         if self.roster.is_empty() && !orphans {
             return self.nobody_is_unknown(now);
         }
@@ -155,6 +163,7 @@ impl Scheduler {
             }
         }
         for id in self.map_runs.keys().cloned().collect::<Vec<_>>() {
+            self.lose_orphaned_try(now, &id);
             self.touch(now.at, &id);
             self.finish_checks.insert(id);
         }
@@ -162,7 +171,15 @@ impl Scheduler {
     }
 }
 
-impl crate::map_run::MapRun {
+impl MapRun {
+    /// True if a worker that is not heard may hold something of it.
+    fn may_be_held(&self) -> bool {
+        let try_is_out =
+            |compensating: &crate::compensation::Compensating| compensating.attempt == Try::Orphan;
+        self.shards.values().any(|shard| !shard.orphan.is_empty())
+            || self.compensating.as_ref().is_some_and(try_is_out)
+    }
+
     /// What was in progress when this very process died is remembered: after three deaths in a row it runs alone.
     fn count_deaths(&mut self) {
         for (number, shard) in &mut self.shards {
@@ -235,6 +252,7 @@ mod tests {
             draining: false,
             held_slots: BTreeMap::new(),
             leases: Vec::new(),
+            compensates: true,
         })
     }
 

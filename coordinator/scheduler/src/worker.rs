@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) slots: u32,
     pub(crate) handlers: Vec<WorkerHandler>,
     pub(crate) cut_versions: Vec<u32>,
+    /// It knows leases that are a compensation.
+    pub(crate) compensates: bool,
     pub(crate) draining: bool,
     pub(crate) roster: Roster,
     /// Slots held, by run: an upper bound of the handler calls that it may have in progress.

@@ -7,7 +7,8 @@ use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    BatchCounts, FailureCounts, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime, Warning, WorkerState,
+    BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime,
+    Warning, WorkerState,
 };
 use warifu_scheduler::{CreateMapRun, Event};
 
@@ -163,23 +164,26 @@ async fn validate(
     checked: Checked,
     source: &warifu_model::protocol::SourcePin,
 ) -> Result<v1::MapRun, ApiError> {
-    let handler = checked.spec.item_processor.handler.clone();
-    let wanted = handler.clone();
-    let offered = move |scheduler: &warifu_scheduler::Scheduler| {
-        let alive = scheduler.workers().into_iter().filter(|worker| worker.state != WorkerState::Suspect);
-        alive.into_iter().any(|worker| offers(&worker.handlers, &wanted))
+    let compensation = checked.spec.compensation.as_ref().map(|compensation| compensation.handler.clone());
+    let wanted: Vec<_> =
+        std::iter::once(checked.spec.item_processor.handler.clone()).chain(compensation).collect();
+    let missing = move |scheduler: &warifu_scheduler::Scheduler| {
+        let workers = scheduler.workers();
+        let alive = || workers.iter().filter(|worker| worker.state != WorkerState::Suspect);
+        let is_missing = |handler: &HandlerName| !alive().any(|worker| offers(&worker.handlers, handler));
+        wanted.into_iter().filter(is_missing).collect::<Vec<_>>()
     };
-    let is_offered = context.driver.query(offered).await?;
-    if checked.require_handler && !is_offered {
-        return Err(ApiError::HandlerNotAvailable(handler));
+    let missing = context.driver.query(missing).await?;
+    if let Some(handler) = missing.first().filter(|_| checked.require_handler) {
+        return Err(ApiError::HandlerNotAvailable(handler.clone()));
     }
     let probe = context.probe(&checked.spec, source).await?;
     let preview_events = context.preview(&checked.spec, source, probe).await?;
     let mut warnings = Vec::new();
-    if !is_offered {
+    for handler in missing {
         warnings.push(Warning {
             reason: "HANDLER_NOT_AVAILABLE".into(),
-            message: format!("no live worker offers the handler {handler}; the run would wait for one"),
+            message: format!("no live worker offers the handler {handler}; the run, or its compensation, would wait for one"),
         });
     }
     if preview_events.is_empty() {
@@ -211,6 +215,7 @@ fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_t
         failure_counts: FailureCounts::default(),
         error_groups: Vec::new(),
         warnings,
+        compensation: None,
         redrive_count: 0,
         result_location: None,
         outputs: Vec::new(),

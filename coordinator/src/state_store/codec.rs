@@ -10,7 +10,7 @@ use std::hash::Hash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
-use warifu_model::{CallFailure, ItemFailure, SourcePlace, WallTime, WorkerId};
+use warifu_model::{CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId};
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
@@ -21,11 +21,18 @@ use super::StoreError;
 pub(super) trait Stored: Sized {
     /// What it is called in errors.
     const KIND: &'static str;
-    /// The version that is written.
+    /// The newest version.
     const VERSION: u8;
 
+    /// The version that is written: the oldest one that can say what the record says, so that older processes of a fleet
+    /// that is being upgraded can read whatever they could have written.
+    fn version(&self) -> u8 {
+        Self::VERSION
+    }
+
     fn body(&self) -> Result<Vec<u8>, BoxError>;
-    fn from_body(body: &[u8]) -> Result<Self, BoxError>;
+    /// Reads a body of a version from 1 to the newest.
+    fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError>;
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,7 +41,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) fn encode<T: Stored>(key: &str, record: &T) -> Result<Vec<u8>, StoreError> {
     let body = record.body().map_err(|source| undecodable::<T>(key, source))?;
     let mut bytes = Vec::with_capacity(body.len() + 1);
-    bytes.push(T::VERSION);
+    bytes.push(record.version());
     bytes.extend_from_slice(&body);
     Ok(bytes)
 }
@@ -43,11 +50,14 @@ pub(super) fn encode<T: Stored>(key: &str, record: &T) -> Result<Vec<u8>, StoreE
 pub(super) fn decode<T: Stored>(key: &str, bytes: &[u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
         None => Err(undecodable::<T>(key, "it is empty".into())),
-        Some((version, body)) if *version == T::VERSION => {
-            T::from_body(body).map_err(|source| undecodable::<T>(key, source))
+        Some((version, body)) if (1..=T::VERSION).contains(version) => {
+            T::from_body(*version, body).map_err(|source| undecodable::<T>(key, source))
         }
         Some((version, _)) => {
-            let reason = format!("it has version {version}, this process knows {} only", T::VERSION);
+            let reason = match T::VERSION {
+                1 => format!("it has version {version}, this process knows 1 only"),
+                newest => format!("it has version {version}, this process knows 1 to {newest}"),
+            };
             Err(undecodable::<T>(key, reason.into()))
         }
     }
@@ -79,7 +89,7 @@ macro_rules! stored_as_postcard {
                 to_postcard(self)
             }
 
-            fn from_body(body: &[u8]) -> Result<Self, BoxError> {
+            fn from_body(_version: u8, body: &[u8]) -> Result<Self, BoxError> {
                 from_postcard(body)
             }
         }
@@ -87,12 +97,36 @@ macro_rules! stored_as_postcard {
 }
 
 stored_as_postcard! {
-    StatusRecord, "status", 1;
     PlanRecord, "plan", 1;
     ShardRecord, "shard", 1;
     RosterRecord, "roster", 1;
     PartsRecord, "parts", 1;
     Vec<String>, "outputs", 1;
+}
+
+/// Version 2 has a compensation behind what version 1 is.
+impl Stored for StatusRecord {
+    const KIND: &'static str = "status";
+    const VERSION: u8 = 2;
+
+    fn version(&self) -> u8 {
+        if self.compensation.is_some() { 2 } else { 1 }
+    }
+
+    fn body(&self) -> Result<Vec<u8>, BoxError> {
+        match &self.compensation {
+            Some(compensation) => to_postcard(&(self, compensation)),
+            None => to_postcard(self),
+        }
+    }
+
+    fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError> {
+        if version == 1 {
+            return from_postcard(body);
+        }
+        let (status, compensation): (StatusRecord, CompensationStatus) = from_postcard(body)?;
+        Ok(StatusRecord { compensation: Some(compensation), ..status })
+    }
 }
 
 /// Thousands of items fail alike: each reason, and each worker, stands once.
@@ -140,7 +174,7 @@ impl Stored for Vec<ItemFailure> {
         to_postcard(&StoredFailures { reasons: reasons.values, workers: workers.values, items })
     }
 
-    fn from_body(body: &[u8]) -> Result<Self, BoxError> {
+    fn from_body(_version: u8, body: &[u8]) -> Result<Self, BoxError> {
         let stored: StoredFailures = from_postcard(body)?;
         let absent = |what: &str, place: usize| format!("{what} {place} is not there");
         let item = |item: StoredFailure| {
@@ -214,7 +248,7 @@ impl Stored for SpecRecord {
         })
     }
 
-    fn from_body(body: &[u8]) -> Result<Self, BoxError> {
+    fn from_body(_version: u8, body: &[u8]) -> Result<Self, BoxError> {
         let stored: StoredSpec = from_postcard(body)?;
         Ok(Self {
             uid: stored.uid,
@@ -252,6 +286,7 @@ mod tests {
             line(&samples::roster()),
             line(&samples::spec("a")),
             line(&samples::status()),
+            line(&samples::compensated_status()),
             line(&samples::plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),

@@ -10,9 +10,10 @@ use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
 };
 use warifu_model::{
-    CallFailure, ErrorGroup, ErrorSample, FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure,
-    JitterStrategy, LeaderTerm, LeaseEpoch, LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError,
-    SourcePlace, Tolerance, WallTime, Warning, WorkerId,
+    CallFailure, CompensationState, CompensationStatus, CompensationTrigger, ErrorGroup, ErrorSample,
+    FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy, LeaderTerm, LeaseEpoch,
+    LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace, Tolerance, WallTime,
+    Warning, WorkerId,
 };
 use warifu_scheduler::record::{
     FinishedRange, OpenBatch, PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
@@ -62,6 +63,7 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                 prefix: "results/".into(),
                 compression: Compression::Gzip,
             }),
+            compensation: None,
             input,
             labels: BTreeMap::from([("team".to_owned(), "data".to_owned())]),
         },
@@ -111,7 +113,22 @@ pub(super) fn status() -> StatusRecord {
         outputs_truncated: true,
         warnings: vec![Warning { reason: "R".into(), message: "m".into() }],
         result_location: Some(ResultLocation { bucket: "b".into(), manifest_key: "k".into() }),
+        compensation: None,
     }
+}
+
+pub(super) fn compensated_status() -> StatusRecord {
+    let compensation = CompensationStatus {
+        state: CompensationState::Failed,
+        trigger: CompensationTrigger::ToleranceExceeded,
+        attempts: 10,
+        error: Some(RunError { error: "Http.503".into(), cause: "busy".into() }),
+        worker: Some(WorkerId::new("w").unwrap()),
+        due_time: WallTime(1),
+        start_time: Some(WallTime(2)),
+        stop_time: Some(WallTime(3)),
+    };
+    StatusRecord { compensation: Some(compensation), ..status() }
 }
 
 pub(super) fn plan() -> PlanRecord {

@@ -1,7 +1,7 @@
 //! Coordinators: the current leader, and deposed ones that still believe.
 
-use warifu_model::protocol::{CoordinatorMessage, ReportVerdict};
-use warifu_model::{Now, ResultLocation, Timestamp, WallTime};
+use warifu_model::protocol::{CoordinatorMessage, ReportVerdict, RunFault};
+use warifu_model::{Now, ResultLocation, Timestamp, WallTime, error_name};
 use warifu_scheduler::{Commit, Config, Effect, Effects, Event, ManifestOrder, Scheduler, StreamId};
 
 use crate::world::{Fate, Happening, Instant, MS, SECOND, World};
@@ -63,6 +63,8 @@ impl World {
             // Some fleets are as slow to be served as one of thousands.
             placed_at_once: if self.plan.large_run { 0 } else { 100 },
             placement_pause: std::time::Duration::from_millis(5),
+            compensation_first_pause: std::time::Duration::from_millis(200),
+            compensation_worker_wait: std::time::Duration::from_secs(30),
             ..Config::default()
         };
         let clock = self.new_clock();
@@ -150,6 +152,9 @@ impl World {
         message: CoordinatorMessage,
     ) -> Result<(), String> {
         match &message {
+            CoordinatorMessage::Grant(grant) if grant.compensation.is_some() => {
+                self.check_try_granted(grant)?;
+            }
             CoordinatorMessage::Grant(grant) => self.check_grant(grant)?,
             CoordinatorMessage::ReportAnswer { lease, report, verdict } => {
                 if *verdict == ReportVerdict::Accepted {
@@ -221,11 +226,10 @@ impl World {
             bucket: order.bucket.clone(),
             manifest_key: format!("{}manifest.json", order.prefix),
         };
-        let event = Event::ManifestWritten {
-            map_run: order.map_run.clone(),
-            redrive: order.redrive,
-            result: Ok(location),
-        };
+        let unwritable = !self.healing && self.plan.faults.parts_trouble > 0 && self.random.chance(5);
+        let fault = || RunFault { error: error_name::RESULT_WRITER_FAILED.to_owned(), cause: String::new() };
+        let result = if unwritable { Err(fault()) } else { Ok(location) };
+        let event = Event::ManifestWritten { map_run: order.map_run.clone(), redrive: order.redrive, result };
         self.tell_leader(index, event)
     }
 }

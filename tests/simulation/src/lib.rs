@@ -6,6 +6,7 @@
 //! `cargo run -p warifu-simulation -- --seed N`.
 
 mod calls;
+mod compensation;
 mod data;
 mod faults;
 mod leader;

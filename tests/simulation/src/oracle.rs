@@ -2,7 +2,7 @@
 //!
 //! 1. Handler calls in progress of a run never exceed what its limit allowed, also across a change of leader.
 //! 2. What is counted follows from the shard records, at every transaction; a terminal state is left by a redrive alone.
-//! 3. Nothing is granted once the stop is durable.
+//! 3. Nothing is granted once the stop is durable, but a compensation (see `compensation.rs`).
 //! 4. The manifest's parts hold exactly the outcomes that were counted, each item once.
 //! 5. What is acknowledged is durable.
 //! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
@@ -18,6 +18,7 @@ use warifu_model::{
 use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
 use warifu_scheduler::{AlertLevel, Commit, ErrorRateAlert, ManifestOrder, Rejection, Reply};
 
+use crate::compensation::Compensations;
 use crate::measure::written_bytes;
 use crate::world::{Statistics, World};
 
@@ -39,6 +40,7 @@ pub(crate) struct Oracle {
     counted_reports: BTreeSet<(LeaseId, u32)>,
     counted_batches: BTreeMap<MapRunId, u64>,
     told_alerts: BTreeSet<(MapRunId, u32, AlertLevel)>,
+    pub(crate) compensations: Compensations,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
 }
 
@@ -111,7 +113,8 @@ impl World {
 
     /// A leader acknowledges a report.
     pub(crate) fn check_acknowledged(&self, lease: LeaseId, report: ReportNumber) -> Result<(), String> {
-        if self.oracle.counted_reports.contains(&(lease, report.0)) {
+        let counted = self.oracle.counted_reports.contains(&(lease, report.0));
+        if self.try_is_counted(lease).unwrap_or(counted) {
             Ok(())
         } else {
             Err(format!("report {lease}/{report} is acknowledged and not durable"))
@@ -139,6 +142,7 @@ impl World {
             let Some(status) = self.store.runs.get(&id).and_then(|run| run.status.clone()) else { continue };
             self.check_transition(&id, &status)?;
             self.check_counted(&id, &status)?;
+            self.check_compensation(&id, &status)?;
         }
         Ok(())
     }

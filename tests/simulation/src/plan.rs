@@ -20,6 +20,8 @@ pub struct Plan {
     pub log: bool,
     pub(crate) workers: usize,
     pub(crate) slots: u32,
+    /// So many of the workers offer the handler of compensations.
+    pub(crate) undoing_workers: usize,
     pub(crate) faults: Faults,
     /// One large run without failures instead of many small ones.
     pub(crate) large_run: bool,
@@ -62,6 +64,7 @@ impl Plan {
         };
         let workers = random.between(1, 4) as usize;
         let slots = random.between(1, 4) as u32;
+        let undoing_workers = if random.chance(20) { random.below(2) as usize } else { workers };
         Self {
             seed,
             steps,
@@ -70,9 +73,19 @@ impl Plan {
             log: false,
             workers,
             slots,
+            undoing_workers,
             faults,
             large_run: false,
         }
+    }
+
+    /// The same world with far more lost streams and silent workers: what only comes up when several of them meet.
+    pub fn in_storm(mut self) -> Self {
+        self.faults.cut_stream = 200;
+        self.faults.pause_worker = 40;
+        self.faults.partition = 40;
+        self.faults.slow_network = true;
+        self
     }
 
     /// A world without faults, in which one large run shows what a batch costs the store.

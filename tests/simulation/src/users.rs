@@ -101,6 +101,7 @@ impl World {
             data: Rc::new(data),
             bad_percent: if large || self.random.chance(50) { 0 } else { self.random.below(30) },
             crash_percent: if large || self.random.chance(50) { 0 } else { self.random.below(30) },
+            undo_fails_percent: if self.random.chance(15) { 100 } else { self.random.below(60) },
             poison,
         };
         self.runs.insert(id, run);
@@ -168,6 +169,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             prefix: String::new(),
             compression: Compression::None,
         }),
+        compensation: crate::compensation::some_compensation(random),
         input: Default::default(),
         labels: Default::default(),
     }

@@ -86,7 +86,7 @@ impl World {
             dead_incarnation: proves_death.then_some(self.workers[index].incarnation),
             version: "sim".to_owned(),
             slots: self.plan.slots,
-            handlers: vec![WorkerHandler { name: handler(), unavailable: None }],
+            handlers: self.handlers_of(index),
             cache_bytes: 0,
         };
         let settings =
@@ -96,6 +96,12 @@ impl World {
         self.workers[index] =
             SimWorker { life, session: Some(session), incarnation, clock, ..SimWorker::dead() };
         self.tell_worker(index, life, SessionEvent::DeadlineReached)
+    }
+
+    fn handlers_of(&self, index: usize) -> Vec<WorkerHandler> {
+        let undo = (index < self.plan.undoing_workers).then(crate::compensation::undo);
+        let names = [handler()].into_iter().chain(undo);
+        names.map(|name| WorkerHandler { name, unavailable: None }).collect()
     }
 
     /// The process is gone at once, with everything that it ran.
@@ -266,6 +272,9 @@ impl World {
         let Some(run) = self.runs.get(&grant.map_run).cloned() else { return Ok(()) };
         let granted = granted(&grant, batch);
         self.check_begin(index, &grant, batch)?;
+        if grant.compensation.is_some() {
+            self.note_try_begun(&grant)?;
+        }
         let number = self.random.next();
         let call =
             Call { number, cancelled: false, map_run: grant.map_run.clone(), shard: grant.shard.shard.0 };
@@ -274,7 +283,9 @@ impl World {
             self.kill_worker(index);
             return Ok(());
         }
-        let delay = if self.random.chance(5) {
+        let delay = if grant.compensation.is_some() && self.random.chance(30) {
+            self.random.below(20 * SECOND)
+        } else if self.random.chance(5) {
             self.random.below(5 * SECOND)
         } else {
             self.random.between(MS, 300 * MS)
@@ -315,7 +326,11 @@ impl World {
         };
         let Some(grant) = worker.grants.get(&lease).cloned() else { return Ok(()) };
         self.workers[index].calls.remove(&(lease, batch.0));
-        let finished = self.outcome(&grant, batch, running.cancelled);
+        let finished = if grant.compensation.is_some() {
+            self.compensation_outcome(&grant, batch, running.cancelled)
+        } else {
+            self.outcome(&grant, batch, running.cancelled)
+        };
         self.workers[index].outcomes.insert((lease, batch.0), finished.clone());
         self.tell_worker(index, life, SessionEvent::BatchFinished(finished))
     }
@@ -330,7 +345,8 @@ impl World {
         let Some(grant) = self.workers[index].grants.get(&lease).cloned() else { return Ok(()) };
         let (mut succeeded, mut unsuccessful) = (Vec::new(), Vec::new());
         let mut kinds = FailureCounts::default();
-        for batch in batches.iter() {
+        let of_items = grant.compensation.is_none();
+        for batch in batches.iter().filter(|_| of_items) {
             let Some(outcome) = self.workers[index].outcomes.get(&(lease, batch)) else { continue };
             let granted = granted(&grant, BatchOrdinal(batch));
             let sent = granted.items.unwrap_or_else(|| RangeSet::from_range(0..outcome.item_count));

@@ -83,6 +83,8 @@ pub(crate) struct KnownRun {
     pub(crate) bad_percent: u64,
     /// Calls that fail or time out as a whole, of a hundred.
     pub(crate) crash_percent: u64,
+    /// Tries of a compensation that fail, of a hundred.
+    pub(crate) undo_fails_percent: u64,
     /// A batch that kills whoever runs it.
     pub(crate) poison: Option<(u32, u32)>,
 }
@@ -153,6 +155,14 @@ pub struct Statistics {
     pub redrives: u64,
     /// Error rates that operators were told of.
     pub alerts: u64,
+    /// Tries of compensations that were begun.
+    pub tries: u64,
+    /// Compensations that succeeded.
+    pub compensated: u64,
+    /// Compensations that failed.
+    pub failed_compensations: u64,
+    /// Compensations that nobody took.
+    pub not_compensated: u64,
 }
 
 impl Statistics {
@@ -171,6 +181,10 @@ impl Statistics {
         self.failed_parts += other.failed_parts;
         self.redrives += other.redrives;
         self.alerts += other.alerts;
+        self.tries += other.tries;
+        self.compensated += other.compensated;
+        self.failed_compensations += other.failed_compensations;
+        self.not_compensated += other.not_compensated;
     }
 }
 

@@ -8,6 +8,7 @@ use warifu_session::BrokenSessionRule;
 use warifu_simulation::{Outcome, Plan, Statistics, run};
 
 const SEEDS: u64 = 2_000;
+const STORMS: u64 = 300;
 const STEPS: u64 = 5_000;
 /// A broken rule must be noticed within so many seeds.
 const SEEDS_TO_NOTICE: u64 = 1_500;
@@ -73,8 +74,17 @@ fn every_seed_keeps_the_invariants() {
         "{total:?}"
     );
     assert!(total.alerts > SEEDS, "{total:?}");
+    assert!(total.compensated > SEEDS / 4 && total.tries > total.compensated, "{total:?}");
+    assert!(total.failed_compensations > SEEDS / 100 && total.not_compensated > SEEDS / 100, "{total:?}");
     let per_million = total.bytes_written / total.counted_batches.max(1);
     println!("{total:?}; {per_million} MB written to the store per million batches, in worlds of tiny runs");
+}
+
+#[test]
+fn storms_keep_the_invariants() {
+    let (violation, total) = first_violation(|seed| Plan::of_seed(seed, STEPS).in_storm(), STORMS);
+    assert_eq!(violation, None);
+    assert!(total.finished_runs > STORMS && total.refused_reports > STORMS / 3, "{total:?}");
 }
 
 #[test]
@@ -84,9 +94,10 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-fn notices(break_it: impl Fn(&mut Plan) + Sync) -> Option<(u64, String)> {
+fn notices(break_it: impl Fn(&mut Plan) + Sync, stormy: bool) -> Option<(u64, String)> {
     let plan_of = |seed| {
-        let mut plan = Plan::of_seed(seed, STEPS);
+        let plan = Plan::of_seed(seed, STEPS);
+        let mut plan = if stormy { plan.in_storm() } else { plan };
         break_it(&mut plan);
         plan
     };
@@ -106,6 +117,8 @@ const COORDINATOR_RULES: &[BrokenRule] = &[
     BrokenRule::AdoptAnyAttempt,
     BrokenRule::NeverStepDown,
     BrokenRule::IgnoreTolerance,
+    BrokenRule::CompensateUncounted,
+    BrokenRule::ForgetOrphanedTry,
 ];
 
 /// Rules of the worker whose absence the simulation notices.
@@ -120,13 +133,15 @@ const WORKER_RULES: &[BrokenSessionRule] = &[
 fn a_rule_left_out_is_noticed() {
     let mut unnoticed = Vec::new();
     for rule in COORDINATOR_RULES {
-        match notices(|plan| plan.broken_rule = Some(*rule)) {
+        match notices(|plan| plan.broken_rule = Some(*rule), false) {
             Some((seed, violation)) => println!("{rule:?}: seed {seed}: {violation}"),
             None => unnoticed.push(format!("{rule:?}")),
         }
     }
     for rule in WORKER_RULES {
-        match notices(|plan| plan.broken_session_rule = Some(*rule)) {
+        // Reports that are refused in part are rare in calmer worlds.
+        let stormy = *rule == BrokenSessionRule::NeverForgetRefused;
+        match notices(|plan| plan.broken_session_rule = Some(*rule), stormy) {
             Some((seed, violation)) => println!("worker's {rule:?}: seed {seed}: {violation}"),
             None => unnoticed.push(format!("worker's {rule:?}")),
         }

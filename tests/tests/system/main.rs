@@ -15,6 +15,7 @@ mod harness;
 
 mod bad_input;
 mod cluster;
+mod compensation;
 mod concurrency;
 mod conformance;
 mod dev_server;

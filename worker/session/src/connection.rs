@@ -78,6 +78,7 @@ impl SessionState {
                 .map(crate::lease::Lease::held)
                 .filter(|held| !held.batches.is_empty())
                 .collect(),
+            compensates: true,
         }
     }
 
@@ -290,6 +291,7 @@ mod tests {
             },
             batches: vec![batch],
             slots: 1,
+            compensation: None,
         }
     }
 

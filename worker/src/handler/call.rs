@@ -6,6 +6,10 @@ use serde_json::{Map, Value};
 use warifu_common::dataset::{Batch, Item};
 use warifu_common::model::{MapRunId, WallTime, WorkerId};
 
+/// What a run's compensation has in place of a batch's number and an item's index: 2^53 − 1, the largest that every reader
+/// of JSON takes exactly, and more than any data set has.
+pub const COMPENSATION_NUMBER: u64 = (1 << 53) - 1;
+
 /// What all calls of a run have in common.
 #[derive(Debug, Clone)]
 pub struct RunFacts {
@@ -32,7 +36,8 @@ pub struct BatchIdentity {
     pub first_index: u64,
     /// Counts calls for the batch, from 1.
     pub attempt: u32,
-    /// Grows when an answered attempt leaves items to send again; part of every idempotency key.
+    /// Grows when an answered attempt leaves items to send again; part of every idempotency key. Of a compensation: how
+    /// often the run was redriven.
     pub round: u32,
     /// When nobody waits for the answer any more.
     pub deadline: WallTime,
@@ -93,13 +98,24 @@ impl BatchCall {
         Self { offsets: Arc::from([self.offsets[position]]), ..self.clone() }
     }
 
-    /// Stands for all attempts at the same items: `RUN/BATCH/ROUND`.
+    /// True if this is the run's compensation: one item that says what became of the run.
+    pub fn is_compensation(&self) -> bool {
+        self.identity.batch_number == COMPENSATION_NUMBER
+    }
+
+    /// Stands for all attempts at the same items: `RUN/BATCH/ROUND`; of a compensation `RUN/compensation/REDRIVE`.
     pub fn idempotency_key(&self) -> String {
+        if self.is_compensation() {
+            return format!("{}/compensation/{}", self.run.map_run, self.identity.round);
+        }
         format!("{}/{}/{}", self.run.map_run, self.identity.batch_number, self.identity.round)
     }
 
-    /// The same for the item at `position`: `RUN/INDEX/ROUND`.
+    /// The same for the item at `position`: `RUN/INDEX/ROUND`; that of a compensation is its batch's.
     pub fn item_idempotency_key(&self, position: usize) -> String {
+        if self.is_compensation() {
+            return self.idempotency_key();
+        }
         format!("{}/{}/{}", self.run.map_run, self.item(position).index, self.identity.round)
     }
 }

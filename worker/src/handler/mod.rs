@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use answer::{FailedItem, HandlerAnswer, Outputs};
-pub use call::{BatchCall, BatchIdentity, CallItem, RunFacts};
+pub use call::{BatchCall, BatchIdentity, COMPENSATION_NUMBER, CallItem, RunFacts};
 pub use classified::Classified;
 pub use echo::Echo;
 pub(crate) use event_format::item_failure;

@@ -1,10 +1,13 @@
 //! Leases.
 
 use warifu_model::protocol::{Grant, GrantedBatch, ShardSpan};
-use warifu_model::{BatchOrdinal, RangeSet, ShardNumber};
+use warifu_model::{
+    BatchOrdinal, CompensationCall, ItemCounts, RangeSet, ResultLocation, RunError, ShardNumber,
+};
 
 use super::InvalidMessage;
 use super::identity::{bytes, lease, map_run, required};
+use crate::wire::spec::compensation_trigger;
 use crate::wire::v1;
 
 impl From<&Grant> for v1::Grant {
@@ -17,6 +20,7 @@ impl From<&Grant> for v1::Grant {
             shard: Some((&grant.shard).into()),
             batches: grant.batches.iter().map(Into::into).collect(),
             slots: grant.slots,
+            compensation: grant.compensation.as_deref().map(Into::into),
         }
     }
 }
@@ -33,8 +37,47 @@ impl TryFrom<v1::Grant> for Grant {
             shard: required(grant.shard, "shard")?.try_into()?,
             batches: grant.batches.into_iter().map(GrantedBatch::try_from).collect::<Result<_, _>>()?,
             slots: grant.slots,
+            compensation: grant.compensation.map(read_compensation).transpose()?.map(Box::new),
         })
     }
+}
+
+impl From<&CompensationCall> for v1::CompensationCall {
+    fn from(call: &CompensationCall) -> Self {
+        v1::CompensationCall {
+            trigger: v1::compensation::Trigger::from(call.trigger).into(),
+            error: Some((&call.error).into()),
+            item_counts: Some((&call.item_counts).into()),
+            result_location: call.result_location.as_ref().map(|location| v1::ResultLocation {
+                bucket: location.bucket.clone(),
+                manifest_key: location.manifest_key.clone(),
+            }),
+        }
+    }
+}
+
+fn read_compensation(call: v1::CompensationCall) -> Result<CompensationCall, InvalidMessage> {
+    let trigger = compensation_trigger(call.trigger());
+    let v1::RunError { error, cause } = required(call.error, "error")?;
+    let counts = required(call.item_counts, "item_counts")?;
+    Ok(CompensationCall {
+        trigger: required(trigger, "trigger")?,
+        error: RunError { error, cause },
+        item_counts: ItemCounts {
+            total: counts.total,
+            pending: counts.pending,
+            running: counts.running,
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            timed_out: counts.timed_out,
+            aborted: counts.aborted,
+            pending_redrive: counts.pending_redrive,
+            results_written: counts.results_written,
+        },
+        result_location: call
+            .result_location
+            .map(|location| ResultLocation { bucket: location.bucket, manifest_key: location.manifest_key }),
+    })
 }
 
 impl From<&ShardSpan> for v1::ShardSpan {

@@ -24,6 +24,7 @@ impl From<&Hello> for v1::Hello {
             draining: hello.draining,
             held_slots: hello.held_slots.iter().map(|(run, slots)| (run.to_string(), *slots)).collect(),
             leases: hello.leases.iter().map(Into::into).collect(),
+            compensates: hello.compensates,
         }
     }
 }
@@ -47,6 +48,7 @@ impl TryFrom<v1::Hello> for Hello {
             cache_bytes: hello.cache_size_bytes,
             cut_versions: hello.cut_versions,
             draining: hello.draining,
+            compensates: hello.compensates,
         })
     }
 }

@@ -50,6 +50,7 @@ fn hello() -> Hello {
         cache_bytes: 1 << 40,
         cut_versions: vec![1, 2],
         draining: true,
+        compensates: true,
         held_slots: [(run(), 5)].into(),
         leases: vec![HeldLease {
             lease: lease_id(),
@@ -209,7 +210,18 @@ fn grant() -> Grant {
         },
         batches: vec![batch(7, None), batch(8, Some(RangeSet::new())), batch(9, Some(some_set()))],
         slots: 0,
+        compensation: None,
     }
+}
+
+fn compensation_grant() -> Grant {
+    let call = CompensationCall {
+        trigger: CompensationTrigger::ToleranceExceeded,
+        error: RunError { error: "E".into(), cause: "c".into() },
+        item_counts: ItemCounts { total: 9, failed: 9, ..ItemCounts::default() },
+        result_location: Some(ResultLocation { bucket: "b".into(), manifest_key: "k".into() }),
+    };
+    Grant { slots: 1, compensation: Some(Box::new(call)), ..grant() }
 }
 
 fn coordinator_messages() -> Vec<CoordinatorMessage> {
@@ -245,6 +257,7 @@ fn coordinator_messages() -> Vec<CoordinatorMessage> {
         order(None, Some(0)),
         order(Some(EntryState::Quoted), None),
         CoordinatorMessage::Grant(grant()),
+        CoordinatorMessage::Grant(compensation_grant()),
         CoordinatorMessage::Slots { map_run: run(), slots: 2 },
         CoordinatorMessage::Revoke { lease: lease_id(), from: BatchOrdinal(8), cancel: true },
         answer(ReportVerdict::Accepted),

@@ -5,6 +5,7 @@
 
 mod batcher;
 mod check;
+mod compensation;
 mod labels;
 mod limits;
 mod processor;
@@ -22,6 +23,7 @@ use super::codec;
 use super::v1;
 use super::violation::{InvalidRequest, Violations};
 
+pub(super) use compensation::trigger as compensation_trigger;
 pub use limits::limits_update;
 
 impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
@@ -36,6 +38,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
         let tolerance = limits::tolerance(spec, &mut violations);
         let result_writer = writer::read(spec.result_writer.as_ref(), &mut violations);
+        let compensation = compensation::read(spec.compensation.as_ref(), &mut violations);
         let input = check::free_form(spec.input.as_ref(), "spec.input", &mut violations);
         let labels = labels::read(&spec.labels, &mut violations);
         let (Some(item_reader), Some(item_processor)) = (item_reader, item_processor) else {
@@ -49,6 +52,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             tolerance,
             timeout: (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into())),
             result_writer,
+            compensation,
             input: input.unwrap_or_default(),
             labels,
         })
@@ -84,5 +88,4 @@ fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
         "spec.max_items_per_second",
         "a rate limit",
     );
-    violations.refuse_unsupported(spec.compensation.is_some(), "spec.compensation", "compensation");
 }

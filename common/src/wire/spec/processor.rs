@@ -42,12 +42,12 @@ pub(super) fn read(
         "taking a part of the handler's answer",
     );
     let retry = retry(&processor.retry, violations);
-    let handler = handler(&processor.handler, violations)?;
+    let handler = handler(&processor.handler, &format!("{FIELD}.handler"), violations)?;
     Some(ItemProcessor { handler, timeout: timeout(processor.timeout_seconds), retry })
 }
 
-fn handler(name: &str, violations: &mut Violations) -> Option<HandlerName> {
-    let field = "spec.item_processor.handler";
+/// A handler's name.
+pub(super) fn handler(name: &str, field: &str, violations: &mut Violations) -> Option<HandlerName> {
     if name.is_empty() {
         violations.add(field, "is required: the name of a handler that workers have configured");
         return None;

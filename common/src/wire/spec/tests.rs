@@ -80,6 +80,7 @@ toleratedFailurePercentage: 0
 toleratedFailureCount: 0
 timeoutSeconds: 86400
 resultWriter: {bucket: output, prefix: results, writerConfig: {compression: GZIP}}
+compensation: {handler: undo, on: [STOPPED, TOLERANCE_EXCEEDED, STOPPED]}
 input: {a.$: kept, big: '9007199254740993'}
 labels: {team: data}
 ";
@@ -177,7 +178,6 @@ fn what_this_version_cannot_do_is_refused_never_ignored() {
         (also("itemBatcher: {autoSize: {minItems: 1}}"), "spec.item_batcher.auto_size"),
         (also("adaptiveConcurrency: {}"), "spec.adaptive_concurrency"),
         (also("maxItemsPerSecond: 500"), "spec.max_items_per_second"),
-        (also("compensation: {handler: undo}"), "spec.compensation"),
         (processor("payload: {}"), "spec.item_processor.payload"),
         (processor("outputPath: $.a"), "spec.item_processor.output_path"),
         (writer("transformation: NONE"), "spec.result_writer.writer_config.transformation"),
@@ -193,6 +193,29 @@ fn what_this_version_cannot_do_is_refused_never_ignored() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn a_compensation_needs_a_handler_and_reasons_that_are_known() {
+    let of = |text: &str| violations(&wire(&format!("{SMALLEST}\ncompensation: {text}\n")));
+    assert_eq!(
+        of("{}"),
+        [
+            "spec.compensation.handler: is required: the name of a handler that workers have configured",
+            "spec.compensation.on: is required: TOLERANCE_EXCEEDED, ERROR, STOPPED, or several of them",
+        ]
+    );
+    let found = of("{handler: 'rm -rf', on: [ERROR]}");
+    assert!(found.len() == 1 && found[0].starts_with("spec.compensation.handler: `rm -rf` is"), "{found:?}");
+    let mut unknown = wire(&format!("{SMALLEST}\ncompensation: {{handler: undo, on: [ERROR]}}\n"));
+    unknown.compensation.as_mut().unwrap().on = vec![2, 0, 77];
+    assert_eq!(
+        violations(&unknown),
+        [
+            "spec.compensation.on[1]: is not set: TOLERANCE_EXCEEDED, ERROR or STOPPED",
+            "spec.compensation.on[2]: has the value 77, which this version does not know",
+        ]
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             item_selector: None,
             adaptive_concurrency: None,
             max_items_per_second: 0.0,
-            compensation: None,
+            compensation: spec.compensation.as_ref().map(Into::into),
         }
     }
 }

@@ -198,6 +198,7 @@ impl FakeWorker {
                 draining: false,
                 held_slots: Default::default(),
                 leases: Vec::new(),
+                compensates: true,
             }))
             .await;
         worker

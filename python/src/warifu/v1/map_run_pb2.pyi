@@ -522,7 +522,7 @@ class Warning(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class CompensationStatus(_message.Message):
-    __slots__ = ("state", "attempts", "error")
+    __slots__ = ("state", "attempts", "error", "trigger", "worker", "start_time", "stop_time")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[CompensationStatus.State]
@@ -530,18 +530,28 @@ class CompensationStatus(_message.Message):
         SUCCEEDED: _ClassVar[CompensationStatus.State]
         FAILED: _ClassVar[CompensationStatus.State]
         NOT_RUN: _ClassVar[CompensationStatus.State]
+        PENDING: _ClassVar[CompensationStatus.State]
     STATE_UNSPECIFIED: CompensationStatus.State
     RUNNING: CompensationStatus.State
     SUCCEEDED: CompensationStatus.State
     FAILED: CompensationStatus.State
     NOT_RUN: CompensationStatus.State
+    PENDING: CompensationStatus.State
     STATE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    TRIGGER_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    STOP_TIME_FIELD_NUMBER: _ClassVar[int]
     state: CompensationStatus.State
     attempts: int
     error: RunError
-    def __init__(self, state: _Optional[_Union[CompensationStatus.State, str]] = ..., attempts: _Optional[int] = ..., error: _Optional[_Union[RunError, _Mapping]] = ...) -> None: ...
+    trigger: Compensation.Trigger
+    worker: str
+    start_time: _timestamp_pb2.Timestamp
+    stop_time: _timestamp_pb2.Timestamp
+    def __init__(self, state: _Optional[_Union[CompensationStatus.State, str]] = ..., attempts: _Optional[int] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., trigger: _Optional[_Union[Compensation.Trigger, str]] = ..., worker: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ResultLocation(_message.Message):
     __slots__ = ("bucket", "manifest_key")
