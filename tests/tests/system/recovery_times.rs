@@ -115,13 +115,19 @@ impl Story {
         });
     }
 
+    /// Starts a coordinator, and waits until it answers: clients of the test talk to any that runs.
+    fn start_again(&mut self, coordinator: usize) {
+        self.fleet.start_coordinator(coordinator);
+        eventually("it answers", DEADLINE, || self.fleet.term_seen_by(coordinator).map(drop));
+    }
+
     fn leader_killed(&mut self) -> Duration {
         let leader = self.fleet.wait_for_leader();
         let began = Instant::now();
         self.fleet.kill_coordinator(leader);
         self.wait_for_leases_of_another_leader(leader);
         let took = began.elapsed();
-        self.fleet.start_coordinator(leader);
+        self.start_again(leader);
         took
     }
 
@@ -132,7 +138,7 @@ impl Story {
         self.fleet.kill_worker(0);
         self.wait_for_leases_of_another_leader(leader);
         let took = began.elapsed();
-        self.fleet.start_coordinator(leader);
+        self.start_again(leader);
         self.fleet.spawn_worker(0);
         took
     }
@@ -144,7 +150,7 @@ impl Story {
         self.wait_for_leases_of_another_leader(leader);
         let took = began.elapsed();
         self.fleet.stop_coordinator(leader);
-        self.fleet.start_coordinator(leader);
+        self.start_again(leader);
         took
     }
 
