@@ -234,12 +234,13 @@ def test_names_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatc
 SCRIPT = """
 import signal, sys
 from warifu import Worker
+before = signal.getsignal(signal.SIGINT)
 worker = Worker()
 @worker.handler("h")
 def handle(batch):
     return None
 worker.run()
-print("ended", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+print("ended", signal.getsignal(signal.SIGINT) is before)
 """
 
 
