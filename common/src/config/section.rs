@@ -163,13 +163,6 @@ impl<'a> Section<'a> {
         self.reader.problem(&self.key(key), description);
     }
 
-    /// Notes that this version has nothing for `key`, if it is there.
-    pub(super) fn refuse(&mut self, key: &'static str, what: &str) {
-        if self.take(key).is_some() {
-            self.problem(key, format!("{what} not available in this version; remove the key"));
-        }
-    }
-
     /// A text; `None` if absent or wrong.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         let found = self.take(key)?;

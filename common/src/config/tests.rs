@@ -315,6 +315,8 @@ insert = { table = "t" }
 a = { from = "$.a.b", on_conflict = "add" }
 b = { from = "x", value = 1 }
 c = { from = "x", type = "integer", colour = 1 }
+d = { from = "x", format = "%Y" }
+e = { from = "x", type = "date", time_zone = "UTC" }
 [handlers.ora]
 type = "sql"
 url = "oracle://db/x"
@@ -378,6 +380,8 @@ type = "ftp"
         "handlers.pg.columns.b.from: exactly one of from, value and context is required",
         "handlers.pg.columns.c.type: \"integer\": write one of \"text\", \"int2\"",
         "handlers.pg.columns.c.colour: is not known",
+        "handlers.pg.columns.d.format: is only for the types date, time",
+        "handlers.pg.columns.e.time_zone: is only for the type timestamptz",
         "handlers.lite.columns: has no column \"id\", which the key names",
         "handlers.bad name: is no handler name",
         "handlers.bad name.type: \"ftp\" is no type of handler",

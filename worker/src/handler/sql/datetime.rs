@@ -1,104 +1,191 @@
-//! Dates and times in ISO 8601's common forms, checked and written in one form that sorts as text.
+//! Dates and times: ISO 8601's common forms, or a format of the user's own, written in one form that sorts as text.
 
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::fmt::strtime::{self, BrokenDownTime};
+use jiff::tz::{Offset, TimeZone};
+use warifu_common::config::handlers::{ColumnConfig, SqlType};
 use warifu_common::model::WallTime;
 
 use super::value::{Mismatch, is_digits};
 
-const SECONDS_PER_DAY: i64 = 86_400;
+/// As all databases read them; the fraction of a second only where there is one.
+const DATE: &str = "%Y-%m-%d";
+const TIME: &str = "%H:%M:%S%.f";
+const DATE_TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
+/// What is written with a format to see whether that can be read: each unit has a value of its own.
+const SAMPLE: Timestamp = Timestamp::constant(1_234_567_890, 123_456_000);
+/// What databases keep of a fraction of a second.
+const MICROSECOND: i32 = 1_000;
+
+/// How the texts of a column are read as dates and times.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TimeRule {
+    /// As `strptime` reads it; absent: ISO 8601.
+    format: Option<String>,
+    /// The zone of times that name none.
+    zone: TimeZone,
+}
+
+impl Default for TimeRule {
+    fn default() -> Self {
+        Self { format: None, zone: TimeZone::UTC }
+    }
+}
+
+impl TimeRule {
+    /// The rule of a column, or what is wrong with it.
+    pub(super) fn configured(config: &ColumnConfig) -> Result<Self, String> {
+        let zone = match &config.time_zone {
+            Some(name) => TimeZone::get(name).map_err(|error| error.to_string())?,
+            None => TimeZone::UTC,
+        };
+        let rule = Self { format: config.format.clone(), zone };
+        rule.check(config.r#type)?;
+        Ok(rule)
+    }
+
+    /// A format must be readable, and name all that its type needs.
+    fn check(&self, column_type: SqlType) -> Result<(), String> {
+        let Some(format) = &self.format else { return Ok(()) };
+        let sample = SAMPLE.to_zoned_datetime(TimeZone::UTC);
+        let unreadable = |error: jiff::Error| format!("format {format:?}: {error}");
+        let written = strtime::format(format, &sample).map_err(unreadable)?;
+        strtime::parse(format, &written).map_err(unreadable)?;
+        let read = match column_type {
+            SqlType::Date => self.date(&written),
+            SqlType::Time => self.time(&written),
+            SqlType::Timestamptz => self.timestamptz(&written),
+            _ => self.timestamp(&written),
+        };
+        let type_name = column_type.as_str();
+        read.map(drop).map_err(|_| format!("format {format:?} does not name all parts of a {type_name}"))
+    }
+
+    /// `YYYY-MM-DD`.
+    pub(super) fn date(&self, text: &str) -> Result<String, Mismatch> {
+        let date = match self.parsed(text)? {
+            Some(parsed) => parsed.to_date().map_err(|_| Mismatch::DateTimeOutOfRange)?,
+            None => iso_date(text)?,
+        };
+        Ok(positive(date)?.strftime(DATE).to_string())
+    }
+
+    /// `HH:MM:SS[.ffffff]`.
+    pub(super) fn time(&self, text: &str) -> Result<String, Mismatch> {
+        let time = match self.parsed(text)? {
+            Some(parsed) => parsed.to_time().map_err(|_| Mismatch::DateTimeOutOfRange)?,
+            None => iso_time(text)?,
+        };
+        Ok(to_microseconds(Date::ZERO.to_datetime(time))?.strftime(TIME).to_string())
+    }
+
+    /// A date, or a date and a time, without a zone.
+    pub(super) fn timestamp(&self, text: &str) -> Result<String, Mismatch> {
+        let moment = match self.parsed(text)? {
+            Some(parsed) => parsed.to_datetime().map_err(|_| Mismatch::DateTimeOutOfRange)?,
+            None => {
+                let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+                iso_date(date)?.to_datetime(iso_time(time)?)
+            }
+        };
+        positive(moment.date())?;
+        Ok(to_microseconds(moment)?.strftime(DATE_TIME).to_string())
+    }
+
+    /// The same, with a zone or in the column's, written in UTC.
+    pub(super) fn timestamptz(&self, text: &str) -> Result<String, Mismatch> {
+        let moment = match self.parsed(text)? {
+            Some(parsed) => self.moment_of(&parsed).map_err(|_| Mismatch::DateTimeOutOfRange)?,
+            None => {
+                let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+                let (time, offset) = split_offset(time)?;
+                let local = iso_date(date)?.to_datetime(iso_time(time)?);
+                let moment = match offset {
+                    Some(offset) => offset.to_timestamp(local),
+                    None => self.in_zone(local),
+                };
+                moment.map_err(|_| Mismatch::DateTimeOutOfRange)?
+            }
+        };
+        let in_utc = Offset::UTC.to_datetime(moment);
+        positive(in_utc.date())?;
+        Ok(format!("{}+00:00", to_microseconds(in_utc)?.strftime(DATE_TIME)))
+    }
+
+    /// What the column's format reads, if it has one.
+    fn parsed(&self, text: &str) -> Result<Option<BrokenDownTime>, Mismatch> {
+        let parsed = self.format.as_ref().map(|format| strtime::parse(format, text));
+        parsed.transpose().map_err(|_| Mismatch::DateTimeSyntax)
+    }
+
+    fn moment_of(&self, parsed: &BrokenDownTime) -> Result<Timestamp, jiff::Error> {
+        let names_a_zone = parsed.offset().is_some() || parsed.iana_time_zone().is_some();
+        if names_a_zone || parsed.timestamp().is_some() {
+            return parsed.to_zoned_datetime().map(|zoned| zoned.timestamp());
+        }
+        self.in_zone(parsed.to_datetime()?)
+    }
+
+    fn in_zone(&self, local: DateTime) -> Result<Timestamp, jiff::Error> {
+        self.zone.to_ambiguous_timestamp(local).compatible()
+    }
+}
+
+/// A time of the machine's clock, as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+pub(super) fn rfc3339(time: WallTime) -> String {
+    let moment = Timestamp::from_millisecond(time.0).unwrap_or(Timestamp::MAX);
+    moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// Databases know no year 0, and none before it.
+fn positive(date: Date) -> Result<Date, Mismatch> {
+    if date.year() >= 1 { Ok(date) } else { Err(Mismatch::DateTimeOutOfRange) }
+}
+
+fn to_microseconds(moment: DateTime) -> Result<DateTime, Mismatch> {
+    let nanoseconds = moment.subsec_nanosecond();
+    let cut = moment.with().subsec_nanosecond(nanoseconds - nanoseconds % MICROSECOND).build();
+    cut.map_err(|_| Mismatch::DateTimeOutOfRange)
+}
 
 /// `YYYY-MM-DD`.
-pub(super) fn date(text: &str) -> Result<String, Mismatch> {
-    let (year, month, day) = parse_date(text)?;
-    Ok(format!("{year:04}-{month:02}-{day:02}"))
-}
-
-/// `HH:MM[:SS[.ffffff]]`.
-pub(super) fn time(text: &str) -> Result<String, Mismatch> {
-    Ok(TimeOfDay::parse(text)?.to_string())
-}
-
-/// A date, or a date and a time, without a zone.
-pub(super) fn timestamp(text: &str) -> Result<String, Mismatch> {
-    let (date_text, time_text) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
-    Ok(format!("{} {}", date(date_text)?, TimeOfDay::parse(time_text)?))
-}
-
-/// The same with a zone, written in UTC. Without one it is taken as UTC.
-pub(super) fn timestamptz(text: &str) -> Result<String, Mismatch> {
-    let (date_text, time_text) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
-    let (time_text, offset) = split_zone(time_text)?;
-    let (year, month, day) = parse_date(date_text)?;
-    let time = TimeOfDay::parse(time_text)?;
-    let seconds = days_before(year, month, day) * SECONDS_PER_DAY + time.seconds - offset;
-    let (date, of_day) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
-    let (year, month, day) = date_of(date);
-    let time = TimeOfDay { seconds: of_day, fraction: time.fraction };
-    Ok(format!("{year:04}-{month:02}-{day:02} {time}+00:00"))
-}
-
-/// A time of day of the machine's clock, as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
-pub(super) fn rfc3339(time: WallTime) -> String {
-    let (seconds, millis) = (time.0.div_euclid(1000), time.0.rem_euclid(1000));
-    let (year, month, day) = date_of(seconds.div_euclid(SECONDS_PER_DAY));
-    let time = TimeOfDay { seconds: seconds.rem_euclid(SECONDS_PER_DAY), fraction: "" };
-    format!("{year:04}-{month:02}-{day:02}T{time}.{millis:03}Z")
-}
-
-fn parse_date(text: &str) -> Result<(i64, i64, i64), Mismatch> {
+fn iso_date(text: &str) -> Result<Date, Mismatch> {
     let mut parts = text.split('-');
     let mut part = |width: usize| number(parts.next().unwrap_or(""), width);
     let (year, month, day) = (part(4)?, part(2)?, part(2)?);
     if parts.next().is_some() {
         return Err(Mismatch::DateTimeSyntax);
     }
-    let valid = year >= 1 && (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
-    if valid { Ok((year, month, day)) } else { Err(Mismatch::DateTimeOutOfRange) }
+    let small = |value: i16| i8::try_from(value).map_err(|_| Mismatch::DateTimeOutOfRange);
+    positive(Date::new(year, small(month)?, small(day)?).map_err(|_| Mismatch::DateTimeOutOfRange)?)
 }
 
-fn number(text: &str, width: usize) -> Result<i64, Mismatch> {
-    if text.len() != width || !is_digits(text) {
+/// `HH:MM[:SS[.ffffff]]`.
+fn iso_time(text: &str) -> Result<Time, Mismatch> {
+    let (text, fraction) = text.split_once('.').map_or((text, None), |(text, f)| (text, Some(f)));
+    let mut parts = text.split(':');
+    let mut part = |absent: &'static str| number(parts.next().unwrap_or(absent), 2);
+    let (hour, minute, second) = (part("")?, part("")?, part("00")?);
+    let fraction_fits = fraction.is_none_or(|f| (1..=6).contains(&f.len()) && is_digits(f));
+    if parts.next().is_some() || !fraction_fits || (fraction.is_some() && text.len() != 8) {
         return Err(Mismatch::DateTimeSyntax);
     }
-    text.parse().map_err(|_| Mismatch::DateTimeSyntax)
-}
-
-struct TimeOfDay<'a> {
-    seconds: i64,
-    /// Digits after the point.
-    fraction: &'a str,
-}
-
-impl<'a> TimeOfDay<'a> {
-    fn parse(text: &'a str) -> Result<Self, Mismatch> {
-        let (text, fraction) = text.split_once('.').map_or((text, None), |(text, f)| (text, Some(f)));
-        let mut parts = text.split(':');
-        let mut part = |absent: &'static str| number(parts.next().unwrap_or(absent), 2);
-        let (hour, minute, second) = (part("")?, part("")?, part("00")?);
-        let fraction_fits = fraction.is_none_or(|f| (1..=6).contains(&f.len()) && is_digits(f));
-        if parts.next().is_some() || !fraction_fits || (fraction.is_some() && text.len() != 8) {
-            return Err(Mismatch::DateTimeSyntax);
-        }
-        if hour > 23 || minute > 59 || second > 59 {
-            return Err(Mismatch::DateTimeOutOfRange);
-        }
-        Ok(Self { seconds: hour * 3600 + minute * 60 + second, fraction: fraction.unwrap_or("") })
+    if second > 59 {
+        return Err(Mismatch::DateTimeOutOfRange);
     }
+    let nanoseconds = format!("{:0<9}", fraction.unwrap_or("")).parse();
+    let small = |value: i16| i8::try_from(value).map_err(|_| Mismatch::DateTimeOutOfRange);
+    let time = Time::new(small(hour)?, small(minute)?, small(second)?, nanoseconds.unwrap_or(0));
+    time.map_err(|_| Mismatch::DateTimeOutOfRange)
 }
 
-impl std::fmt::Display for TimeOfDay<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (hour, minute, second) = (self.seconds / 3600, self.seconds / 60 % 60, self.seconds % 60);
-        let point = if self.fraction.is_empty() { "" } else { "." };
-        write!(f, "{hour:02}:{minute:02}:{second:02}{point}{}", self.fraction)
-    }
-}
-
-/// Takes `Z` or `±HH[[:]MM]` off; its offset in seconds.
-fn split_zone(text: &str) -> Result<(&str, i64), Mismatch> {
+/// Takes `Z` or `±HH[[:]MM]` off.
+fn split_offset(text: &str) -> Result<(&str, Option<Offset>), Mismatch> {
     if let Some(text) = text.strip_suffix(['Z', 'z']) {
-        return Ok((text.trim_end(), 0));
+        return Ok((text.trim_end(), Some(Offset::UTC)));
     }
-    let Some(at) = text.rfind(['+', '-']) else { return Ok((text, 0)) };
+    let Some(at) = text.rfind(['+', '-']) else { return Ok((text, None)) };
     let (time, zone) = text.split_at(at);
     let digits = zone[1..].replace(':', "");
     let (hours, minutes) = match digits.len() {
@@ -106,53 +193,73 @@ fn split_zone(text: &str) -> Result<(&str, i64), Mismatch> {
         4 => (number(&digits[..2], 2)?, number(&digits[2..], 2)?),
         _ => return Err(Mismatch::DateTimeSyntax),
     };
-    let offset = hours * 3600 + minutes * 60;
-    Ok((time.trim_end(), if zone.starts_with('-') { -offset } else { offset }))
+    let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
+    let offset = Offset::from_seconds(if zone.starts_with('-') { -seconds } else { seconds });
+    Ok((time.trim_end(), Some(offset.map_err(|_| Mismatch::DateTimeOutOfRange)?)))
 }
 
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
+fn number(text: &str, width: usize) -> Result<i16, Mismatch> {
+    if text.len() != width || !is_digits(text) {
+        return Err(Mismatch::DateTimeSyntax);
     }
-}
-
-/// Days from 1970-01-01. Years are counted from March, so that the leap day comes last.
-fn days_before(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let of_year = (153 * month + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year - 719_468
-}
-
-/// The date that many days after 1970-01-01.
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year_of_era;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+    text.parse().map_err(|_| Mismatch::DateTimeSyntax)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rule(format: &str, zone: &str) -> TimeRule {
+        TimeRule { format: Some(format.to_owned()), zone: TimeZone::get(zone).unwrap() }
+    }
+
     #[test]
-    fn days_and_dates_agree_over_four_centuries() {
-        let mut days = days_before(1899, 12, 31);
-        for year in 1900..2300 {
-            for month in 1..=12 {
-                for day in 1..=days_in(year, month) {
-                    days += 1;
-                    assert_eq!(days_before(year, month, day), days);
-                    assert_eq!(date_of(days), (year, month, day));
-                }
-            }
+    fn texts_in_a_format_of_ones_own_are_read() {
+        let german = rule("%d.%m.%Y", "UTC");
+        assert_eq!(german.date("29.02.2024").unwrap(), "2024-02-29");
+        assert_eq!(german.date("29.02.2023"), Err(Mismatch::DateTimeOutOfRange));
+        assert_eq!(german.date("2024-02-29"), Err(Mismatch::DateTimeSyntax));
+        assert_eq!(german.timestamp("29.02.2024").unwrap(), "2024-02-29 00:00:00");
+        assert_eq!(rule("%I:%M %p", "UTC").time("07:05 pm").unwrap(), "19:05:00");
+        let log = rule("%d/%b/%Y:%H:%M:%S %z", "Asia/Tokyo");
+        assert_eq!(log.timestamptz("10/Oct/2000:13:55:36 -0700").unwrap(), "2000-10-10 20:55:36+00:00");
+        assert_eq!(rule("%s", "Asia/Tokyo").timestamptz("1700000000").unwrap(), "2023-11-14 22:13:20+00:00");
+        let fine = rule("%H:%M:%S%.f", "UTC");
+        assert_eq!(fine.time("23:59:59.9999999").unwrap(), "23:59:59.999999");
+    }
+
+    #[test]
+    fn times_that_name_no_zone_are_of_the_columns() {
+        let tokyo = TimeRule { format: None, zone: TimeZone::get("Asia/Tokyo").unwrap() };
+        assert_eq!(tokyo.timestamptz("2024-01-01 08:30").unwrap(), "2023-12-31 23:30:00+00:00");
+        assert_eq!(tokyo.timestamptz("2024-01-01 08:30Z").unwrap(), "2024-01-01 08:30:00+00:00");
+        let new_york = rule("%m/%d/%Y %H:%M", "America/New_York");
+        for (local, in_utc) in [
+            ("07/01/2024 12:00", "2024-07-01 16:00:00+00:00"),
+            // Shown twice: the first one.
+            ("11/03/2024 01:30", "2024-11-03 05:30:00+00:00"),
+            // Skipped: as late as it would be without the gap.
+            ("03/10/2024 02:30", "2024-03-10 07:30:00+00:00"),
+        ] {
+            assert_eq!(new_york.timestamptz(local).unwrap(), in_utc);
+        }
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_read_is_found_before_the_first_item() {
+        for (format, column_type, problem) in [
+            ("%Y-%m", SqlType::Date, "does not name all parts of a date"),
+            ("%H:%M", SqlType::Timestamp, "does not name all parts of a timestamp"),
+            ("%Y-%m-%d %Z", SqlType::Timestamptz, "%Z"),
+            ("%K", SqlType::Date, "format \"%K\": "),
+        ] {
+            let found = rule(format, "UTC").check(column_type).unwrap_err();
+            assert!(found.contains(problem), "{format}: {found}");
+        }
+        for (format, column_type) in
+            [("%d.%m.%y", SqlType::Date), ("%s", SqlType::Timestamptz), ("%I:%M %p", SqlType::Time)]
+        {
+            assert_eq!(rule(format, "UTC").check(column_type), Ok(()), "{format}");
         }
     }
 

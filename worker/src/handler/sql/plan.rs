@@ -6,7 +6,7 @@ use warifu_common::config::handlers::{
 use warifu_common::model::protocol::RunFault;
 use warifu_common::model::{CallFailure, error_name};
 
-use super::datetime::rfc3339;
+use super::datetime::{TimeRule, rfc3339};
 use super::dialect::Dialect;
 use super::value::{Mismatch, SqlValue, convert, sql_failure};
 use crate::clock::wall_now;
@@ -75,6 +75,7 @@ pub(super) struct PlannedColumn {
     origin: Origin,
     empty: EmptyRule,
     null_values: Vec<String>,
+    times: TimeRule,
     default: Option<SqlValue>,
 }
 
@@ -90,7 +91,7 @@ impl PlannedColumn {
     pub(super) fn configured(dialect: Dialect, config: &ColumnConfig) -> Result<Self, String> {
         let constant = |literal: &Literal| {
             let text = literal_text(literal);
-            convert(config.r#type, &text)
+            convert(config.r#type, &TimeRule::default(), &text)
                 .and_then(|value| in_dialect(dialect, config.r#type, value))
                 .map_err(|mismatch| mismatch.into_failure(&config.name, config.r#type, &text).cause)
         };
@@ -106,6 +107,8 @@ impl PlannedColumn {
             column_type: config.r#type,
             empty: config.empty,
             null_values: config.null_values.clone(),
+            times: TimeRule::configured(config)
+                .map_err(|problem| format!("column {:?}: {problem}", config.name))?,
             default: config.default.as_ref().map(constant).transpose()?,
         })
     }
@@ -125,6 +128,7 @@ impl PlannedColumn {
             column_type,
             empty: empty_by_type(column_type),
             null_values: Vec::new(),
+            times: TimeRule::default(),
             default: None,
         }
     }
@@ -159,7 +163,7 @@ impl PlannedColumn {
                 EmptyRule::Keep => {}
             }
         }
-        convert(self.column_type, text)
+        convert(self.column_type, &self.times, text)
             .and_then(|value| in_dialect(self.dialect, self.column_type, value))
             .map_err(|mismatch| mismatch.into_failure(&self.name, self.column_type, text))
     }

@@ -13,12 +13,17 @@ use crate::testing::call_in;
 
 /// A handler as worker.toml configures it; `toml` stands below its section.
 pub(super) fn handler_for(url: &str, toml: &str) -> Sql {
+    configured(url, toml).unwrap()
+}
+
+/// The same, or why it cannot be.
+pub(super) fn configured(url: &str, toml: &str) -> Result<Sql, String> {
     let toml = toml.replace("[columns]", "[handlers.t.columns]");
     let text = format!("[handlers.t]\ntype = 'sql'\nurl = '{url}'\n{toml}");
     let source = Source::new(None, &text, BTreeMap::new(), Vec::new()).unwrap();
     let config = WorkerConfig::from_source(source).unwrap();
     match &config.handlers[&HandlerName::new("t").unwrap()].handler {
-        HandlerConfig::Sql(config) => Sql::new(config.clone()).unwrap(),
+        HandlerConfig::Sql(config) => Sql::new(config.clone()),
         other => panic!("{other:?}"),
     }
 }

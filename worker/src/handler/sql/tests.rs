@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 use warifu_common::model::error_name;
 
-use super::test_support::{call, failed, handler_for};
+use super::test_support::{call, configured, failed, handler_for};
 use super::*;
 use crate::handler::BatchIdentity;
 use crate::testing::{call_in, identity};
@@ -177,6 +177,25 @@ async fn context_defaults_and_null_values_fill_columns() {
         database.rows(sql).await,
         ["300|3|run-1|s3://input/users.csv|D|NULL", "301|3|run-1|s3://input/users.csv|D|x"]
     );
+}
+
+#[tokio::test]
+async fn dates_and_times_are_read_as_the_column_says() {
+    let database = Database::with("CREATE TABLE t (i INTEGER, d TEXT, t TEXT)").await;
+    let toml = |zone: &str| {
+        format!(
+            "insert = {{ table = 't' }}\n[columns]\ni = {{ context = 'index' }}\n\
+             d = {{ from = 'd', type = 'date', format = '%d.%m.%Y' }}\n\
+             t = {{ from = 't', type = 'timestamptz', time_zone = '{zone}' }}\n"
+        )
+    };
+    let reason = configured(&database.url(), &toml("Asia/Nowhere")).err().unwrap();
+    assert!(reason.contains("column \"t\"") && reason.contains("Asia/Nowhere"), "{reason}");
+    let handler = database.handler(&toml("Asia/Tokyo"));
+    let csv = "d,t\n29.02.2024,2024-01-01 08:30\n2024-02-29,2024-01-01\n30.02.2024,2024-01-01\n";
+    let answer = call(&handler, csv, identity(0, 0)).await;
+    assert_eq!(failed(&answer), [(1, "Sql.22007"), (2, "Sql.22008")]);
+    assert_eq!(database.rows("d, t) FROM t").await, ["2024-02-29|2023-12-31 23:30:00+00:00"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use warifu_common::config::handlers::SqlType;
 use warifu_common::model::CallFailure;
 
-use super::datetime;
+use super::datetime::TimeRule;
 
 /// A value as it is bound.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,7 @@ fn type_name(column_type: SqlType) -> &'static str {
 }
 
 /// Converts `text`, which is trimmed already unless the type is text.
-pub(super) fn convert(column_type: SqlType, text: &str) -> Result<SqlValue, Mismatch> {
+pub(super) fn convert(column_type: SqlType, times: &TimeRule, text: &str) -> Result<SqlValue, Mismatch> {
     match column_type {
         SqlType::Text => Ok(SqlValue::Text(text.to_owned())),
         SqlType::Int2 => integer(text, i64::from(i16::MIN), i64::from(i16::MAX)),
@@ -101,10 +101,10 @@ pub(super) fn convert(column_type: SqlType, text: &str) -> Result<SqlValue, Mism
         SqlType::Numeric => numeric(text),
         SqlType::Float8 => float(text),
         SqlType::Bool => boolean(text),
-        SqlType::Date => datetime::date(text).map(SqlValue::Text),
-        SqlType::Time => datetime::time(text).map(SqlValue::Text),
-        SqlType::Timestamp => datetime::timestamp(text).map(SqlValue::Text),
-        SqlType::Timestamptz => datetime::timestamptz(text).map(SqlValue::Text),
+        SqlType::Date => times.date(text).map(SqlValue::Text),
+        SqlType::Time => times.time(text).map(SqlValue::Text),
+        SqlType::Timestamp => times.timestamp(text).map(SqlValue::Text),
+        SqlType::Timestamptz => times.timestamptz(text).map(SqlValue::Text),
         SqlType::Uuid => uuid(text),
         SqlType::Json => json(text),
         SqlType::Bytea => bytes(text),
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn shown(column_type: SqlType, text: &str) -> String {
-        match convert(column_type, text) {
+        match convert(column_type, &TimeRule::default(), text) {
             Ok(SqlValue::Null) => "NULL".to_owned(),
             Ok(SqlValue::Integer(value)) => value.to_string(),
             Ok(SqlValue::Real(value)) => format!("{value:?}"),

@@ -21,6 +21,12 @@ pub struct ColumnConfig {
     pub empty: EmptyRule,
     /// Texts that stand for NULL.
     pub null_values: Vec<String>,
+    /// How dates and times are written in items, as `strptime` reads them. Absent: ISO 8601.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// IANA name of the zone of times that name none. Absent: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// The value where the item has no such key. Absent: the item fails with `Warifu.ColumnMissing`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Literal>,
@@ -121,6 +127,13 @@ words! {
     }
 }
 
+impl SqlType {
+    /// True for dates and times.
+    fn is_time(self) -> bool {
+        matches!(self, Self::Date | Self::Time | Self::Timestamp | Self::Timestamptz)
+    }
+}
+
 words! {
     /// What an upsert does to a column of a row that is there.
     OnConflict {
@@ -177,8 +190,14 @@ fn read_column(
     let on_conflict = section.choice("on_conflict", OnConflict::WORDS);
     check_on_conflict(&section, &name, on_conflict, statement);
     let empty = section.choice("empty", EmptyRule::WORDS);
-    section.refuse("format", "a format is");
-    section.refuse("time_zone", "a time zone is");
+    let format = section.text("format");
+    if format.is_some() && !kind.is_time() {
+        section.problem("format", "is only for the types date, time, timestamp and timestamptz");
+    }
+    let time_zone = section.text("time_zone");
+    if time_zone.is_some() && kind != SqlType::Timestamptz {
+        section.problem("time_zone", "is only for the type timestamptz");
+    }
     let null_values = section.texts("null_values").unwrap_or_default();
     let default = read_literal(&mut section, "default");
     if default.is_some() && !matches!(source, Some(ColumnSource::From(_)) | None) {
@@ -193,6 +212,8 @@ fn read_column(
         on_conflict: on_conflict.unwrap_or(OnConflict::Replace),
         empty: empty.unwrap_or(empty_by_type),
         null_values,
+        format,
+        time_zone,
         default,
     })
 }
