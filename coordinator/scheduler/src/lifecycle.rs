@@ -383,7 +383,8 @@ fn wrong_state(map_run: &MapRun, rule: &'static str) -> Rejection {
     Rejection::WrongState { map_run: map_run.id.clone(), state: map_run.status.state, rule }
 }
 
-fn handler_warning(handler: &str) -> Warning {
+/// What the submitter should know if nobody offers the run's handler when the run is created.
+pub fn handler_warning(handler: &str) -> Warning {
     Warning {
         reason: "HANDLER_NOT_AVAILABLE".to_owned(),
         message: format!("no live worker offers the handler {handler}; the run waits until one connects"),

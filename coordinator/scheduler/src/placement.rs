@@ -51,7 +51,7 @@ impl Scheduler {
                 turn.remove(0);
             }
         }
-        let starving = self.starving_compensations();
+        let starving = self.starving_compensations(now);
         for id in self.running_ids() {
             self.extend_holders(now, &id, &starving, effects);
             self.top_up(&id, effects);

@@ -355,6 +355,8 @@ impl MapRun {
             part.status.stopping_to = Some(state);
             part.status.error = error.or_else(|| part.status.error.take());
             part.status.result_location = location;
+            // Nothing more is decided: whoever watches should not hear of it after the compensation only.
+            part.alert = alert::raise(&mut part.status, &self.id, 1).or(part.alert.take());
         }
         part.status.compensation = Some(staged.status);
         part.compensation = Some(staged.report);

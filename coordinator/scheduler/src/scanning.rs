@@ -110,7 +110,9 @@ impl Scheduler {
         let stream = worker.stream?;
         if worker.knows.get(id) != Some(&map_run.context_version) {
             worker.knows.insert(id.clone(), map_run.context_version);
-            effects.send(stream, CoordinatorMessage::OpenRun(map_run.context(&self.config)));
+            let context = map_run.context(&self.config);
+            let context = if worker.compensates { context } else { without_compensation(context) };
+            effects.send(stream, CoordinatorMessage::OpenRun(context));
         }
         Some(stream)
     }
@@ -322,6 +324,18 @@ impl MapRun {
         });
         self.context = Some(context.clone());
         context
+    }
+}
+
+/// For a worker that knows no compensations: it refuses a specification with one, and gets none of them to run.
+fn without_compensation(context: Arc<RunContext>) -> Arc<RunContext> {
+    match context.spec.compensation {
+        None => context,
+        Some(_) => {
+            let mut context = (*context).clone();
+            context.spec.compensation = None;
+            Arc::new(context)
+        }
     }
 }
 

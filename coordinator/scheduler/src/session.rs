@@ -114,6 +114,7 @@ impl Scheduler {
             draining: hello.draining,
             roster,
             held: BTreeMap::new(),
+            kept_slots: 0,
             leases: BTreeSet::new(),
             knows: BTreeMap::new(),
             scanning: None,

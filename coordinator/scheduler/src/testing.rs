@@ -1,5 +1,7 @@
 //! What tests of single modules begin with.
 
+pub(crate) mod story;
+
 use std::collections::BTreeMap;
 
 use warifu_model::{ItemCounts, MapRunState, Tolerance};

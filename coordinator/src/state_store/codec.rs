@@ -231,9 +231,14 @@ struct StoredSpec {
     sequence: u64,
 }
 
+/// Version 2 may have a compensation. It is of the same form: an older process would read it, and drop what it does not know.
 impl Stored for SpecRecord {
     const KIND: &'static str = "spec";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn version(&self) -> u8 {
+        if self.spec.compensation.is_some() { 2 } else { 1 }
+    }
 
     fn body(&self) -> Result<Vec<u8>, BoxError> {
         to_postcard(&StoredSpec {
@@ -285,6 +290,7 @@ mod tests {
         let forms = [
             line(&samples::roster()),
             line(&samples::spec("a")),
+            line(&samples::compensated_spec()),
             line(&samples::status()),
             line(&samples::compensated_status()),
             line(&samples::plan()),

@@ -10,7 +10,7 @@ use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
 };
 use warifu_model::{
-    CallFailure, CompensationState, CompensationStatus, CompensationTrigger, ErrorGroup, ErrorSample,
+    CallFailure, Compensation, CompensationState, CompensationStatus, CompensationTrigger, ErrorGroup, ErrorSample,
     FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy, LeaderTerm, LeaseEpoch,
     LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace, Tolerance, WallTime,
     Warning, WorkerId,
@@ -80,6 +80,15 @@ pub(super) fn spec(key: &str) -> SpecRecord {
         create_time: WallTime(1_700_000_000_000),
         sequence: 12,
     }
+}
+
+pub(super) fn compensated_spec() -> SpecRecord {
+    let mut record = spec("a");
+    record.spec.compensation = Some(Compensation {
+        handler: HandlerName::new("undo").unwrap(),
+        on: [CompensationTrigger::Stopped, CompensationTrigger::Error].into(),
+    });
+    record
 }
 
 pub(super) fn status() -> StatusRecord {
