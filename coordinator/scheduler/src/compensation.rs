@@ -284,6 +284,7 @@ fn lease_of(
         revoked_from: None,
         since: now.at,
         alone: false,
+        paced: false,
     }
 }
 

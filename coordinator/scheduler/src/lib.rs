@@ -22,6 +22,7 @@ mod lease;
 mod lifecycle;
 mod manifest;
 mod map_run;
+mod pace;
 mod placement;
 mod random;
 mod rebalance;

@@ -397,6 +397,7 @@ pub(crate) fn is_wholly_successful(status: &StatusRecord) -> bool {
 
 fn take_limits(status: &mut StatusRecord, spec: &warifu_model::spec::MapRunSpec) {
     status.max_concurrency = spec.max_concurrency;
+    status.max_items_per_second = spec.max_items_per_second;
     status.tolerance = spec.tolerance;
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use warifu_dataset::{Composed, Probe, ShardScan};
 use warifu_model::protocol::{CoordinatorMessage, RunContext, RunFault, ScanOrder};
+use warifu_model::spec::MapRunSpec;
 use warifu_model::{Incarnation, MapRunId, MapRunState, Now, RangeSet, RunError, ShardNumber, error_name};
 
 use crate::map_run::{MapRun, Planned, Source};
@@ -311,7 +312,8 @@ impl MapRun {
         let context = Arc::new(RunContext {
             map_run: self.id.clone(),
             redrive: self.status.redrive,
-            spec: (*self.spec).clone(),
+            // Older workers refuse a specification with a rate; none needs it, since grants are paced.
+            spec: MapRunSpec { max_items_per_second: None, ..(*self.spec).clone() },
             source: self.record.source.clone(),
             header: self.planned().map(|planned| planned.record.probe.header.clone()),
             cut_version: self.record.cut_version,

@@ -208,6 +208,7 @@ impl Scheduler {
             revoked_from: None,
             since: now.at,
             alone: false,
+            paced: false,
         };
         self.leases.insert(held.lease, lease);
         self.workers.get_mut(&holder)?.leases.insert(held.lease);

@@ -18,6 +18,7 @@ pub(crate) fn status() -> StatusRecord {
         start_time: None,
         stop_time: None,
         max_concurrency: None,
+        max_items_per_second: None,
         tolerance: Tolerance { count: None, percentage: None },
         concurrency_ceiling: None,
         item_counts: ItemCounts::default(),

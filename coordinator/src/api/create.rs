@@ -172,9 +172,8 @@ async fn validate(
     let missing = move |scheduler: &warifu_scheduler::Scheduler| {
         let workers = scheduler.workers();
         let alive = || workers.iter().filter(|worker| worker.state != WorkerState::Suspect);
-        let is_missing = |(handler, _): &(HandlerName, _)| {
-            !alive().any(|worker| offers(&worker.handlers, handler))
-        };
+        let is_missing =
+            |(handler, _): &(HandlerName, _)| !alive().any(|worker| offers(&worker.handlers, handler));
         wanted.into_iter().filter(is_missing).collect::<Vec<_>>()
     };
     let missing = context.driver.query(missing).await?;

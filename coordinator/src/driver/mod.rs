@@ -219,7 +219,9 @@ mod tests {
         );
         let minute = Duration::from_secs(60);
         tokio::time::timeout(minute, driver.lead()).await.expect_err("it cannot lead");
-        let Campaign::Won { term: next, .. } = store.campaign().await.unwrap() else { panic!("nobody leads") };
+        let Campaign::Won { term: next, .. } = store.campaign().await.unwrap() else {
+            panic!("nobody leads")
+        };
         let tries = next.0 - term.0 - 1;
         assert!((2..=7).contains(&tries), "it stood {tries} times in a minute");
         assert!(UNREADABLE_PAUSE > 10 * FOLLOW_INTERVAL);

@@ -2,8 +2,8 @@
 
 use warifu_model::protocol::{BatchReport, CallOutcome, HeldLease, Report};
 use warifu_model::{
-    CallFailure, CompensationState, CompensationStatus, FailureKind, Incarnation, LeaseId, MapRunId, Now, RangeSet,
-    RunError, WorkerId, error_name,
+    CallFailure, CompensationState, CompensationStatus, FailureKind, Incarnation, LeaseId, MapRunId, Now,
+    RangeSet, RunError, WorkerId, error_name,
 };
 
 use super::{BATCH, Try, lease_of, pause_after};
@@ -82,7 +82,8 @@ impl Scheduler {
         let Some(status) = self.compensation_status(&report.map_run) else { return };
         let worker = self.holder_of(report.lease).or_else(|| status.worker.clone());
         let status = CompensationStatus { worker, ..status };
-        let ended = |state, error| CompensationStatus { state, error, stop_time: Some(now.wall), ..status.clone() };
+        let ended =
+            |state, error| CompensationStatus { state, error, stop_time: Some(now.wall), ..status.clone() };
         let entry = report.entries.first();
         let outcome = match entry.and_then(failure_of) {
             None => ended(CompensationState::Succeeded, None),

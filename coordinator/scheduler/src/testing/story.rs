@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use warifu_dataset::{CutRules, Dialect, HeaderLocation, Limits, ScanRequest, probe, scan};
 use warifu_model::protocol::{
-    BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, GrantedBatch, HeldBatch, HeldLease, HeldProgress,
-    Hello, Report, ReportVerdict, RunFault, ScanOrder, SourcePin, WorkerMessage,
+    BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, GrantedBatch, HeldBatch, HeldLease,
+    HeldProgress, Hello, Report, ReportVerdict, RunFault, ScanOrder, SourcePin, WorkerMessage,
 };
 use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
@@ -35,6 +35,8 @@ pub(crate) fn rival() -> MapRunId {
 pub(crate) struct Story {
     pub(crate) scheduler: Scheduler,
     pub(crate) seconds: f64,
+    /// Of each worker.
+    pub(crate) slots: u32,
     pub(crate) sent: Vec<(StreamId, CoordinatorMessage)>,
     /// What workers find when they are told to read a run's source. Without it they never answer.
     data: BTreeMap<MapRunId, Vec<u8>>,
@@ -64,6 +66,7 @@ impl Story {
         Self {
             scheduler: Scheduler::empty(config, LeaderTerm(1), at(0.0), 1),
             seconds: 0.0,
+            slots: 1,
             sent: Vec::new(),
             data: BTreeMap::new(),
             spec: None,
@@ -92,13 +95,8 @@ impl Story {
     }
 
     pub(crate) fn create(&mut self, id: MapRunId, spec: MapRunSpec, size_bytes: u64) {
-        let source = SourcePin {
-            bucket: "b".into(),
-            key: "k".into(),
-            version_id: None,
-            etag: "e".into(),
-            size_bytes,
-        };
+        let source =
+            SourcePin { bucket: "b".into(), key: "k".into(), version_id: None, etag: "e".into(), size_bytes };
         let create = CreateMapRun {
             id,
             uid: 0,
@@ -183,7 +181,7 @@ impl Story {
         }
     }
 
-    fn max_items(&self) -> u32 {
+    pub(crate) fn max_items(&self) -> u32 {
         self.spec.as_ref().map_or(1, |record| record.spec.item_batcher.max_items_per_batch)
     }
 
@@ -239,7 +237,7 @@ impl Story {
                 hello_number: 1,
                 dead_incarnation: None,
                 version: String::new(),
-                slots: 1,
+                slots: self.slots,
                 handlers: handlers.map(|name| WorkerHandler { name, unavailable: None }).collect(),
                 cache_bytes: 0,
                 cut_versions: vec![warifu_dataset::CUT_VERSION],
@@ -443,6 +441,7 @@ pub(crate) fn spec() -> MapRunSpec {
             retry: Vec::new(),
         },
         max_concurrency: Some(1),
+        max_items_per_second: None,
         tolerance: Tolerance::default(),
         timeout: None,
         result_writer: Some(ResultWriter {

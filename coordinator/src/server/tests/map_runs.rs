@@ -79,10 +79,8 @@ async fn a_missing_handler_is_refused_only_where_it_is_required() {
 #[tokio::test]
 async fn a_request_that_is_only_validated_shows_the_first_events_and_creates_nothing() {
     let mut harness = Harness::start().await;
-    let compensation = v1::Compensation {
-        handler: "undo".into(),
-        on: vec![v1::compensation::Trigger::Stopped.into()],
-    };
+    let compensation =
+        v1::Compensation { handler: "undo".into(), on: vec![v1::compensation::Trigger::Stopped.into()] };
     let spec = v1::MapRunSpec { compensation: Some(compensation), ..harness.spec() };
     let request = v1::CreateMapRunRequest { validate_only: true, ..harness.request("run-1", spec) };
     let shown = harness.map_runs.create_map_run(request).await.unwrap().into_inner();

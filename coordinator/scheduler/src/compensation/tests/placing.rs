@@ -78,7 +78,9 @@ fn without_a_free_slot_it_is_waited_for_an_hour_by_one_leader() {
     story.pass(70.0, &[W1]);
     let ended = story.compensation();
     assert_eq!((ended.state, story.state()), (CompensationState::NotRun, MapRunState::Aborted));
-    assert!(ended.error.unwrap().cause.contains("no worker had a free slot for the handler undo within 3600 s"));
+    assert!(
+        ended.error.unwrap().cause.contains("no worker had a free slot for the handler undo within 3600 s")
+    );
 }
 
 #[test]
@@ -109,9 +111,10 @@ fn the_next_try_goes_to_another_worker_than_the_last_one() {
     story.gives_back_the_slot(W1);
     story.pass(5.0, &[W1, W2]);
     assert_eq!(story.compensation().worker, Some(worker_id(W2)));
-    let to_second = story.sent.iter().any(|(to, message)| {
-        *to == stream(W2) && matches!(message, CoordinatorMessage::Grant(_))
-    });
+    let to_second = story
+        .sent
+        .iter()
+        .any(|(to, message)| *to == stream(W2) && matches!(message, CoordinatorMessage::Grant(_)));
     assert!(to_second);
 }
 
@@ -189,6 +192,9 @@ fn a_high_error_rate_is_told_before_the_compensation_begins() {
     story.gives_back_the_slot(W1);
     story.pass(1.0, &[W1]);
     let status = story.status.clone().unwrap();
-    assert_eq!((status.state, story.compensation().state), (MapRunState::Stopping, CompensationState::Running));
+    assert_eq!(
+        (status.state, story.compensation().state),
+        (MapRunState::Stopping, CompensationState::Running)
+    );
     assert_eq!(status.warnings.last().unwrap().reason, "ERROR_RATE_HIGH", "{:?}", status.warnings);
 }
