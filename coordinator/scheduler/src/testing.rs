@@ -1,5 +1,6 @@
 //! What tests of single modules begin with.
 
+pub(crate) mod job;
 pub(crate) mod story;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use warifu_model::protocol::{CoordinatorMessage, ReportVerdict, WorkerMessage};
 use warifu_model::*;
 
-use crate::testing::story::{Story, W1, W2, WAIT, at, held, name, run, spec, stream, worker_id};
+use crate::testing::job::spec;
+use crate::testing::story::{Story, W1, W2, WAIT, at, held, name, run, stream, worker_id};
 use crate::{Config, Effects, Event, RequestId};
 
 #[test]

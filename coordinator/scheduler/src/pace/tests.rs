@@ -5,7 +5,8 @@ use warifu_model::spec::{ItemBatcher, LimitsUpdate, MapRunSpec};
 use warifu_model::*;
 
 use super::items_of;
-use crate::testing::story::{Story, W1, W2, report, run, spec};
+use crate::testing::job::spec;
+use crate::testing::story::{Story, W1, W2, report, run};
 use crate::{Config, Event, RequestId, StreamId};
 
 /// Time and items of what was granted.

@@ -8,11 +8,10 @@ use warifu_model::protocol::{
     BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, GrantedBatch, HeldBatch, HeldLease,
     HeldProgress, Hello, Report, ReportVerdict, RunFault, ScanOrder, SourcePin, WorkerMessage,
 };
-use warifu_model::spec::{
-    Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
-};
+use warifu_model::spec::MapRunSpec;
 use warifu_model::*;
 
+use super::job::spec;
 use crate::record::{
     PlanRecord, Record, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun,
 };
@@ -170,7 +169,7 @@ impl Story {
                     bytes: &data[range.start as usize..range.end as usize],
                     range: *range,
                     previous: None,
-                    entry: entry.clone(),
+                    entry: *entry,
                     ends_object: true,
                     item_limit: None,
                     rules: &rules,
@@ -411,46 +410,5 @@ pub(crate) fn report(grant: &Grant, max_items: u32, failure: Option<CallFailure>
         failed_part: None,
         inline_outputs: Vec::new(),
         inline_outputs_truncated: false,
-    }
-}
-
-pub(crate) fn spec() -> MapRunSpec {
-    let on =
-        [CompensationTrigger::ToleranceExceeded, CompensationTrigger::Error, CompensationTrigger::Stopped];
-    MapRunSpec {
-        item_reader: ItemReader {
-            bucket: "b".into(),
-            key: "k".into(),
-            version_id: None,
-            expected_bucket_owner: None,
-            header_location: HeaderLocation::FirstRow,
-            delimiter: Delimiter::Comma,
-            lenient_quotes: false,
-            max_items: None,
-            range: None,
-        },
-        item_batcher: ItemBatcher {
-            configured: true,
-            max_items_per_batch: 1,
-            max_input_bytes_per_batch: 1 << 18,
-            batch_input: None,
-        },
-        item_processor: ItemProcessor {
-            handler: name("h"),
-            timeout: Duration::from_secs(30),
-            retry: Vec::new(),
-        },
-        max_concurrency: Some(1),
-        max_items_per_second: None,
-        tolerance: Tolerance::default(),
-        timeout: None,
-        result_writer: Some(ResultWriter {
-            bucket: "out".into(),
-            prefix: String::new(),
-            compression: Compression::None,
-        }),
-        compensation: Some(Compensation { handler: name("undo"), on: on.into() }),
-        input: Default::default(),
-        labels: BTreeMap::new(),
     }
 }

@@ -6,7 +6,8 @@ use warifu_model::protocol::{CoordinatorMessage, ReportVerdict, WorkerMessage};
 use warifu_model::spec::MapRunSpec;
 use warifu_model::*;
 
-use crate::testing::story::{Story, W1, W2, WAIT, held, name, report, rival, run, spec, stream, worker_id};
+use crate::testing::job::spec;
+use crate::testing::story::{Story, W1, W2, WAIT, held, name, report, rival, run, stream, worker_id};
 use crate::{Config, Event};
 
 const HOUR: f64 = 3_600.0;
