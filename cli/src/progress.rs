@@ -25,14 +25,15 @@ pub(crate) struct Progress {
     warned: Warned,
 }
 
-/// Warnings that stand there already, by their reason.
+/// Warnings that stand there already: their reasons and messages, as two may share a reason.
 #[derive(Debug, Default)]
-struct Warned(BTreeSet<String>);
+struct Warned(BTreeSet<(String, String)>);
 
 impl Warned {
     /// Lines for warnings that are new.
     fn on_snapshot(&mut self, run: &MapRun) -> Vec<String> {
-        let new = run.warnings.iter().filter(|warning| self.0.insert(warning.reason.clone()));
+        let warnings = run.warnings.iter();
+        let new = warnings.filter(|warning| self.0.insert((warning.reason.clone(), warning.message.clone())));
         new.map(describe::warning_line).collect()
     }
 }
@@ -336,7 +337,11 @@ mod tests {
         let mut warned = Warned::default();
         assert_eq!(warned.on_snapshot(&run), ["warning    ERROR_RATE_MEDIUM: look"]);
         run.warnings.push(v1::Warning { reason: "ERROR_RATE_HIGH".into(), message: "now".into() });
-        assert_eq!(warned.on_snapshot(&run), ["warning    ERROR_RATE_HIGH: now"]);
+        run.warnings.push(v1::Warning { reason: "ERROR_RATE_HIGH".into(), message: "again".into() });
+        assert_eq!(
+            warned.on_snapshot(&run),
+            ["warning    ERROR_RATE_HIGH: now", "warning    ERROR_RATE_HIGH: again"]
+        );
         assert!(warned.on_snapshot(&run).is_empty());
     }
 

@@ -197,6 +197,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
             retry: Vec::new(),
         },
         max_concurrency: None,
+        max_items_per_second: None,
         tolerance: Tolerance::default(),
         timeout: None,
         result_writer: None,

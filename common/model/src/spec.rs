@@ -18,6 +18,10 @@ pub const DEFAULT_MAX_INPUT_BYTES_PER_BATCH: u64 = 262_144;
 pub const LARGEST_MAX_INPUT_BYTES_PER_BATCH: u64 = 1_048_576;
 /// Time for one attempt at one batch unless the job says otherwise.
 pub const DEFAULT_BATCH_TIMEOUT: Duration = Duration::from_secs(900);
+/// The least that `maxItemsPerSecond` may say: an item in some 17 minutes.
+pub const LEAST_ITEMS_PER_SECOND: f64 = 0.001;
+/// The most that it may say: far beyond what a fleet does.
+pub const MOST_ITEMS_PER_SECOND: f64 = 1e9;
 /// The most bytes that a specification may take as JSON.
 pub const MAX_SPEC_BYTES: usize = 256 * 1024;
 /// Bytes of a shard unless the process is configured otherwise.
@@ -34,6 +38,10 @@ pub struct MapRunSpec {
     pub item_processor: ItemProcessor,
     /// Batches in progress at once in the whole fleet; absent: no limit.
     pub max_concurrency: Option<u32>,
+    /// Items that are begun in a second in the whole fleet, within the bounds below; absent: no limit. Left out where it is
+    /// absent, as `compensation` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items_per_second: Option<f64>,
     /// Failures that the run may have and still succeed.
     pub tolerance: Tolerance,
     /// Time for the whole run; absent: none.
@@ -163,6 +171,8 @@ pub enum Compression {
 pub struct LimitsUpdate {
     /// The new `max_concurrency`; `Some(None)` lifts the limit.
     pub max_concurrency: Option<Option<u32>>,
+    /// The new `max_items_per_second`; `Some(None)` lifts the limit.
+    pub max_items_per_second: Option<Option<f64>>,
     /// The new tolerated count; `Some(None)` takes that limit away.
     pub tolerated_failure_count: Option<Option<u64>>,
     /// The new tolerated percentage; `Some(None)` takes that limit away.
@@ -174,6 +184,9 @@ impl LimitsUpdate {
     pub fn apply_to(&self, spec: &mut MapRunSpec) {
         if let Some(max_concurrency) = self.max_concurrency {
             spec.max_concurrency = max_concurrency;
+        }
+        if let Some(rate) = self.max_items_per_second {
+            spec.max_items_per_second = rate;
         }
         if let Some(count) = self.tolerated_failure_count {
             spec.tolerance.count = count;

@@ -45,6 +45,8 @@ pub enum LimitedBy {
     Concurrency,
     /// Every slot that may take its work is taken, or no worker has the handler.
     Workers,
+    /// `max_items_per_second`.
+    Rate,
     /// Everything is leased; the handlers' own time remains.
     Handler,
     /// Shards are not scanned fast enough.

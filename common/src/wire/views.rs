@@ -115,6 +115,7 @@ impl From<LimitedBy> for v1::limited_by::Type {
         match limit {
             LimitedBy::Concurrency => Self::Concurrency,
             LimitedBy::Workers => Self::Workers,
+            LimitedBy::Rate => Self::Rate,
             LimitedBy::Handler => Self::Handler,
             LimitedBy::Source => Self::Source,
             LimitedBy::RetryBackoff => Self::RetryBackoff,

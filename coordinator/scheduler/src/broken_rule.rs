@@ -23,6 +23,8 @@ pub enum BrokenRule {
     AdoptAnyAttempt,
     /// A leader goes on deciding when its writes have not been confirmed for too long (P5).
     NeverStepDown,
+    /// Batches of a run with a rate are granted as soon as there is a slot.
+    IgnoreRate,
     /// Failed items beyond the tolerance do not stop the run.
     IgnoreTolerance,
     /// A try of a compensation is handed out before its count is durable.

@@ -59,6 +59,6 @@ impl Scheduler {
     }
 
     fn is_free_for(&self, worker: &Worker, map_run: &MapRun) -> bool {
-        worker.free_slots() > 0 && self.may_take(worker, map_run)
+        worker.free_slots() > 0 && self.may_take(worker, map_run) && self.unbegun_room(worker, map_run) > 0
     }
 }

@@ -35,7 +35,7 @@ impl Scheduler {
         map_run.grants_suspended = false;
         map_run.outputs.extend(part.outputs);
         map_run.last_parts = part.last_parts.or(map_run.last_parts.take());
-        map_run.refresh_spec();
+        map_run.refresh_spec(now);
         if part.redriven {
             map_run.leaves_end = false;
             map_run.reopen_shards(now);
@@ -164,9 +164,10 @@ impl Shard {
 }
 
 impl crate::map_run::MapRun {
-    pub(crate) fn refresh_spec(&mut self) {
+    pub(crate) fn refresh_spec(&mut self, now: Now) {
         let spec = crate::map_run::spec_with_limits(&self.record.spec, &self.status);
         if spec != *self.spec {
+            self.pace.change_rate(now.at, self.spec.max_items_per_second, spec.max_items_per_second);
             self.spec = std::sync::Arc::new(spec);
         }
     }

@@ -23,6 +23,8 @@ use crate::scheduler::Scheduler;
 use crate::timers::Timer;
 use crate::{Config, Effects};
 
+pub(crate) use outcome::try_was_counted;
+
 /// The one batch of the lease.
 const BATCH: u32 = 0;
 
@@ -30,10 +32,13 @@ const BATCH: u32 = 0;
 #[derive(Debug, Clone)]
 pub(crate) struct Compensating {
     pub(crate) attempt: Try,
-    /// From here on no try begins.
+    /// From here on no try begins: a window after the first try was counted. Before that, a window after this leader took it
+    /// up, so that neither an hour without any leader nor the last one's wall clock ends what nobody could begin.
     ends_at: Timestamp,
     /// Since when there has been no worker that would take it.
     lonely_since: Option<Timestamp>,
+    /// Whose slot is kept for the try that is being counted.
+    slot_of: Option<Incarnation>,
 }
 
 /// Where the current try is.
@@ -206,13 +211,15 @@ impl MapRun {
 
     /// Takes the compensation up as the store has it.
     pub(crate) fn begin_compensating(&mut self, now: Now, status: &CompensationStatus, config: &Config) {
-        let elapsed = u64::try_from(now.wall.0.saturating_sub(status.due_time.0)).unwrap_or(0);
-        let left = config.compensation_window.saturating_sub(std::time::Duration::from_millis(elapsed));
+        let since_first_try = status.start_time.map_or(0, |start| now.wall.0.saturating_sub(start.0));
+        let elapsed = std::time::Duration::from_millis(u64::try_from(since_first_try).unwrap_or(0));
+        let left = config.compensation_window.saturating_sub(elapsed);
         let attempt = match status.state {
             CompensationState::Running => Try::Orphan,
             _ => Try::Waiting { not_before: now.at + pause_after(status.attempts, config) },
         };
-        self.compensating = Some(Compensating { attempt, ends_at: now.at + left, lonely_since: None });
+        let ends_at = now.at + left;
+        self.compensating = Some(Compensating { attempt, ends_at, lonely_since: None, slot_of: None });
     }
 
     /// The attempt and round that the current try is granted for: the round tells redrives apart.
@@ -237,8 +244,8 @@ impl MapRun {
     }
 }
 
-/// What the submitter should know if nobody offers the handler when the run is created.
-pub(crate) fn compensation_warning(handler: &str) -> Warning {
+/// What the submitter should know if nobody offers a compensation's handler when the run is created.
+pub fn compensation_warning(handler: &str) -> Warning {
     Warning {
         reason: "HANDLER_NOT_AVAILABLE".to_owned(),
         message: format!(
@@ -277,6 +284,7 @@ fn lease_of(
         revoked_from: None,
         since: now.at,
         alone: false,
+        paced: false,
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Lease {
     pub(crate) since: Timestamp,
     /// Nothing else may run on its worker.
     pub(crate) alone: bool,
+    /// Its batches began when they were granted, and the run's rate was kept.
+    pub(crate) paced: bool,
 }
 
 impl Lease {

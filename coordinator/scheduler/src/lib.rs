@@ -22,6 +22,7 @@ mod lease;
 mod lifecycle;
 mod manifest;
 mod map_run;
+mod pace;
 mod placement;
 mod random;
 mod rebalance;
@@ -42,6 +43,7 @@ mod worker;
 
 pub use alert::{AlertLevel, ErrorRateAlert};
 pub use broken_rule::BrokenRule;
+pub use compensation::compensation_warning;
 
 pub use config::Config;
 pub use effect::{
@@ -49,6 +51,7 @@ pub use effect::{
 };
 pub use event::{CommitOutcome, CreateMapRun, Event};
 pub use invariants::Violation;
+pub use lifecycle::handler_warning;
 pub use scheduler::Scheduler;
 
 /// A transaction of this term.

@@ -268,6 +268,7 @@ impl Scheduler {
         self.timers.clear(&Timer::RunTimeout(id.clone()));
         self.timers.clear(&Timer::Retry(id.clone()));
         self.timers.clear(&Timer::Compensation(id.clone()));
+        self.timers.clear(&Timer::Pace(id.clone()));
         self.close_run(id, effects);
         if let Some(map_run) = self.map_runs.get_mut(id) {
             map_run.shards.clear();
@@ -383,7 +384,8 @@ fn wrong_state(map_run: &MapRun, rule: &'static str) -> Rejection {
     Rejection::WrongState { map_run: map_run.id.clone(), state: map_run.status.state, rule }
 }
 
-fn handler_warning(handler: &str) -> Warning {
+/// What the submitter should know if nobody offers the run's handler when the run is created.
+pub fn handler_warning(handler: &str) -> Warning {
     Warning {
         reason: "HANDLER_NOT_AVAILABLE".to_owned(),
         message: format!("no live worker offers the handler {handler}; the run waits until one connects"),
@@ -392,6 +394,7 @@ fn handler_warning(handler: &str) -> Warning {
 
 fn merge_update(into: &mut LimitsUpdate, update: LimitsUpdate) {
     into.max_concurrency = update.max_concurrency.or(into.max_concurrency);
+    into.max_items_per_second = update.max_items_per_second.or(into.max_items_per_second);
     into.tolerated_failure_count = update.tolerated_failure_count.or(into.tolerated_failure_count);
     into.tolerated_failure_percentage =
         update.tolerated_failure_percentage.or(into.tolerated_failure_percentage);

@@ -11,6 +11,7 @@ use warifu_model::{
 };
 
 use crate::compensation::{Compensating, StagedCompensation};
+use crate::pace::Pace;
 use crate::record::{OpenBatch, PartsRecord, PlanRecord, SpecRecord, StatusRecord};
 use crate::shard::Shard;
 use crate::{Config, RequestId};
@@ -51,6 +52,7 @@ pub(crate) struct MapRun {
     pub(crate) context_version: u64,
     pub(crate) context: Option<Arc<RunContext>>,
     pub(crate) rate: Rate,
+    pub(crate) pace: Pace,
     /// Handler time of a batch, lately.
     pub(crate) batch_time: Option<std::time::Duration>,
     /// Shards are wanted for a redrive and on their way.
@@ -231,6 +233,7 @@ impl MapRun {
             context_version: 1,
             context: None,
             rate: Rate::default(),
+            pace: Pace::new(now),
             batch_time: None,
             loading: None,
             leaves_end: false,
@@ -400,7 +403,12 @@ fn set_member(set: &mut BTreeSet<u32>, number: u32, member: bool) {
 
 /// The specification with the limits that hold now.
 pub(crate) fn spec_with_limits(spec: &MapRunSpec, status: &StatusRecord) -> MapRunSpec {
-    MapRunSpec { max_concurrency: status.max_concurrency, tolerance: status.tolerance, ..spec.clone() }
+    MapRunSpec {
+        max_concurrency: status.max_concurrency,
+        max_items_per_second: status.max_items_per_second,
+        tolerance: status.tolerance,
+        ..spec.clone()
+    }
 }
 
 /// The status of a run that was just asked for.
@@ -413,6 +421,7 @@ pub(crate) fn new_status(spec: &MapRunSpec) -> StatusRecord {
         start_time: None,
         stop_time: None,
         max_concurrency: spec.max_concurrency,
+        max_items_per_second: spec.max_items_per_second,
         tolerance: Tolerance { ..spec.tolerance },
         concurrency_ceiling: spec.max_concurrency,
         item_counts: ItemCounts::default(),

@@ -2,7 +2,8 @@
 //!
 //! Runs take turns, the one with the fewest slots first; within a run, batches whose backoff is over go
 //! before new ones, and a worker gets the shard that it scanned if it can. A lease holds about
-//! `span_target` of measured work, and never more than a fair part of what remains.
+//! `span_target` of measured work, and never more than a fair part of what remains. Of a run with a rate it holds what may
+//! begin now (see `pace.rs`).
 
 use warifu_model::protocol::{CoordinatorMessage, Grant, GrantedBatch, ShardSpan};
 use warifu_model::{BatchOrdinal, HandlerName, Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber};
@@ -51,7 +52,7 @@ impl Scheduler {
                 turn.remove(0);
             }
         }
-        let starving = self.starving_compensations();
+        let starving = self.starving_compensations(now);
         for id in self.running_ids() {
             self.extend_holders(now, &id, &starving, effects);
             self.top_up(&id, effects);
@@ -81,12 +82,21 @@ impl Scheduler {
         if !self.may_grant(map_run) || room == 0 || map_run.open_shards.is_empty() {
             return false;
         }
+        let in_time = self.batches_in_time(now, id);
+        if in_time == 0 {
+            return false;
+        }
         let Some((worker, count)) = candidates.first(self, id) else { return false };
         let share = room.div_ceil(u32::try_from(count).unwrap_or(u32::MAX));
         let free = self.workers[&worker].free_slots();
         let slots = free.min(share).min(self.fair_slots(id, worker)).max(1);
         let map_run = &self.map_runs[id];
-        let length = span_length(map_run, slots, count, &self.config);
+        let (slots, length) = if map_run.is_paced() {
+            let begun_at_once = slots.min(in_time).min(self.unbegun_room(&self.workers[&worker], map_run));
+            (begun_at_once, begun_at_once)
+        } else {
+            (slots, span_length(map_run, slots, count, &self.config))
+        };
         let idle = self.workers[&worker].held_slots() == 0 && self.workers[&worker].leases.is_empty();
         let Some(span) = self.choose_span(now, id, worker, length, idle) else { return false };
         let slots = slots.min(u32::try_from(span.batches.len()).unwrap_or(u32::MAX));
@@ -112,7 +122,7 @@ impl Scheduler {
     fn fair_slots(&self, id: &MapRunId, worker: Incarnation) -> u32 {
         let worker = &self.workers[&worker];
         let wants = |map_run: &&MapRun| {
-            let in_need = map_run.id == *id || !map_run.open_shards.is_empty();
+            let in_need = map_run.id == *id || (!map_run.open_shards.is_empty() && !map_run.pace.holds_back);
             in_need && self.may_grant(map_run) && worker.offers(&map_run.spec.item_processor.handler)
         };
         let wanting = self.map_runs.values().filter(wants).count().max(1);
@@ -166,9 +176,11 @@ impl Scheduler {
         let redrive = map_run.status.redrive;
         let newlines_before_data =
             map_run.stored_plan.as_ref().map_or(0, |plan| plan.probe.newlines_before_data);
+        map_run.pay_for(now.at, span.shard, &span.batches);
+        let paced = map_run.is_paced();
         let shard = map_run.shards.get_mut(&span.shard).expect("a span is of a shard that exists");
         let (lease, grant_batches) =
-            lease_of(now, lease_id, incarnation, id, redrive, shard, &span, &self.config);
+            lease_of(now, lease_id, incarnation, id, redrive, shard, &span, paced, &self.config);
         let grant = Grant {
             lease: lease_id,
             session: worker.session,
@@ -186,9 +198,9 @@ impl Scheduler {
     }
 
     /// Workers that will soon have nothing left to begin get their next lease ahead, to run in the slots they hold: unless
-    /// one of their slots is wanted for a compensation.
+    /// one of their slots is wanted for a compensation. What has to keep to a rate is never granted ahead.
     fn extend_holders(&mut self, now: Now, id: &MapRunId, starving: &[HandlerName], effects: &mut Effects) {
-        if self.others_starve(id) {
+        if self.map_runs[id].is_paced() || self.others_starve(id) {
             return;
         }
         let holders: Vec<Incarnation> = self
@@ -229,6 +241,7 @@ impl Scheduler {
         let starves = |map_run: &MapRun| {
             map_run.id != *id
                 && !map_run.open_shards.is_empty()
+                && !map_run.pace.holds_back
                 && self.may_grant(map_run)
                 && map_run.room() > 0
                 && map_run.held_slots < self.map_runs[id].held_slots
@@ -239,7 +252,8 @@ impl Scheduler {
 
     /// Holders of batches without slots, or with fewer than could run, get slots where there is room.
     fn top_up(&mut self, id: &MapRunId, effects: &mut Effects) {
-        if !self.may_grant(&self.map_runs[id]) || self.others_starve(id) {
+        let map_run = &self.map_runs[id];
+        if !self.may_grant(map_run) || map_run.is_paced() || self.others_starve(id) {
             return;
         }
         let needy: Vec<Incarnation> = self
@@ -342,6 +356,7 @@ fn lease_of(
     redrive: u32,
     shard: &mut Shard,
     span: &Span,
+    paced: bool,
     config: &Config,
 ) -> (Lease, Vec<GrantedBatch>) {
     let mut lease = Lease {
@@ -356,6 +371,7 @@ fn lease_of(
         revoked_from: None,
         since: now.at,
         alone: span.alone,
+        paced,
     };
     let mut granted_batches = Vec::with_capacity(span.batches.len());
     for batch in &span.batches {

@@ -13,7 +13,8 @@ const MIN_AGE_TO_REVOKE: std::time::Duration = std::time::Duration::from_millis(
 
 impl Scheduler {
     /// Idle slots elsewhere could run what a holder has not begun: half of the longest tail is asked back.
-    /// A holder without any slot, or of a run over its limit, is asked for all that it has not begun.
+    /// A holder without any slot, or of a run over its limit, is asked for all that it has not begun; so is one that was given
+    /// more than may begin, of a run that has a rate since.
     pub(crate) fn rebalance(&mut self, now: Now, id: &MapRunId, effects: &mut Effects) {
         self.revoke_where_slots_are_missing(id, effects);
         let map_run = &self.map_runs[id];
@@ -46,9 +47,10 @@ impl Scheduler {
         let over = map_run.held_slots > map_run.max_concurrency();
         let missing = |lease: &&Lease| {
             let holds_none = self.workers.get(&lease.holder).is_some_and(|worker| worker.held_for(id) == 0);
+            let ahead_of_rate = map_run.is_paced() && !lease.paced;
             lease.map_run == *id
                 && lease.revoked_from.is_none()
-                && (holds_none || over)
+                && (holds_none || over || ahead_of_rate)
                 && lease.not_begun_count() > 0
         };
         let leases: Vec<(LeaseId, u32)> = self

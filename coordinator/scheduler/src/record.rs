@@ -144,6 +144,9 @@ pub struct StatusRecord {
     pub stop_time: Option<WallTime>,
     /// Limits as they are now.
     pub max_concurrency: Option<u32>,
+    /// Limits as they are now. Left out of the record's own serialised form, as `compensation` is.
+    #[serde(skip)]
+    pub max_items_per_second: Option<f64>,
     /// Limits as they are now.
     pub tolerance: warifu_model::Tolerance,
     /// `M`: the highest `max_concurrency` that may still be in use; absent: no limit.

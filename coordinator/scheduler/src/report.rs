@@ -3,7 +3,7 @@
 use warifu_model::protocol::{BatchReport, CoordinatorMessage, Report, ReportVerdict};
 use warifu_model::{Now, RangeSet, ShardNumber};
 
-use crate::compensation::Try;
+use crate::compensation::{Try, try_was_counted};
 use crate::counting::{sent_items, was_counted};
 use crate::lease::GrantedFor;
 use crate::map_run::{MapRun, StagedReport};
@@ -47,11 +47,14 @@ impl Scheduler {
         let all: RangeSet = report.entries.iter().map(|entry| entry.batch.0).collect();
         let refused = |batches| Judgement::Answer(ReportVerdict::Refused { batches });
         let Some(map_run) = self.map_runs.get(&report.map_run) else { return refused(all) };
-        if map_run.status.state.is_terminal() || map_run.status.redrive != report.redrive {
+        if map_run.status.redrive != report.redrive {
             return refused(all);
         }
         if report.shard == ShardNumber::COMPENSATION {
             return self.judge_try(map_run, report).unwrap_or_else(|| refused(all));
+        }
+        if map_run.status.state.is_terminal() {
+            return refused(all);
         }
         let Some(shard) = map_run.shards.get(&report.shard.0) else { return refused(all) };
         if was_counted(&shard.record, report) && !self.breaks(BrokenRule::CountRepeats) {
@@ -94,11 +97,15 @@ impl Scheduler {
 
     /// A compensation's report is judged as any other: by its lease, and the attempt that the lease is for. `None`: refused.
     fn judge_try(&self, map_run: &MapRun, report: &Report) -> Option<Judgement> {
+        let [entry] = &report.entries[..] else { return None };
+        let status = map_run.status.compensation.as_ref()?;
+        if try_was_counted(status, entry) {
+            return Some(Judgement::Repeat);
+        }
         let compensating = map_run.compensating.as_ref()?;
         if compensating.attempt == Try::Writing(Some((report.lease, report.number))) {
             return Some(Judgement::UnderWay);
         }
-        let [entry] = &report.entries[..] else { return None };
         let lease = self.leases.get(&report.lease)?;
         let granted = GrantedFor { attempt: entry.attempt, round: entry.round };
         let its_own = lease.is_compensation()

@@ -355,6 +355,8 @@ impl MapRun {
             part.status.stopping_to = Some(state);
             part.status.error = error.or_else(|| part.status.error.take());
             part.status.result_location = location;
+            // Nothing more is decided: whoever watches should not hear of it after the compensation only.
+            part.alert = alert::raise(&mut part.status, &self.id, 1).or(part.alert.take());
         }
         part.status.compensation = Some(staged.status);
         part.compensation = Some(staged.report);
@@ -395,6 +397,7 @@ pub(crate) fn is_wholly_successful(status: &StatusRecord) -> bool {
 
 fn take_limits(status: &mut StatusRecord, spec: &warifu_model::spec::MapRunSpec) {
     status.max_concurrency = spec.max_concurrency;
+    status.max_items_per_second = spec.max_items_per_second;
     status.tolerance = spec.tolerance;
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use warifu_dataset::{Composed, Probe, ShardScan};
 use warifu_model::protocol::{CoordinatorMessage, RunContext, RunFault, ScanOrder};
+use warifu_model::spec::MapRunSpec;
 use warifu_model::{Incarnation, MapRunId, MapRunState, Now, RangeSet, RunError, ShardNumber, error_name};
 
 use crate::map_run::{MapRun, Planned, Source};
@@ -110,7 +111,9 @@ impl Scheduler {
         let stream = worker.stream?;
         if worker.knows.get(id) != Some(&map_run.context_version) {
             worker.knows.insert(id.clone(), map_run.context_version);
-            effects.send(stream, CoordinatorMessage::OpenRun(map_run.context(&self.config)));
+            let context = map_run.context(&self.config);
+            let context = if worker.compensates { context } else { without_compensation(context) };
+            effects.send(stream, CoordinatorMessage::OpenRun(context));
         }
         Some(stream)
     }
@@ -309,7 +312,8 @@ impl MapRun {
         let context = Arc::new(RunContext {
             map_run: self.id.clone(),
             redrive: self.status.redrive,
-            spec: (*self.spec).clone(),
+            // Older workers refuse a specification with a rate; none needs it, since grants are paced.
+            spec: MapRunSpec { max_items_per_second: None, ..(*self.spec).clone() },
             source: self.record.source.clone(),
             header: self.planned().map(|planned| planned.record.probe.header.clone()),
             cut_version: self.record.cut_version,
@@ -322,6 +326,18 @@ impl MapRun {
         });
         self.context = Some(context.clone());
         context
+    }
+}
+
+/// For a worker that knows no compensations: it refuses a specification with one, and gets none of them to run.
+fn without_compensation(context: Arc<RunContext>) -> Arc<RunContext> {
+    match context.spec.compensation {
+        None => context,
+        Some(_) => {
+            let mut context = (*context).clone();
+            context.spec.compensation = None;
+            Arc::new(context)
+        }
     }
 }
 

@@ -168,7 +168,9 @@ impl Scheduler {
     fn on_timer(&mut self, now: Now, timer: Timer, effects: &mut Effects) {
         match timer {
             Timer::Commit | Timer::Leadership | Timer::Placement => {} // `settle` sees to them after every event
-            Timer::WindowGrants | Timer::Rebalance | Timer::Compensation(_) => self.placement_wanted = true,
+            Timer::WindowGrants | Timer::Rebalance | Timer::Compensation(_) | Timer::Pace(_) => {
+                self.placement_wanted = true;
+            }
             Timer::WindowEnd => self.close_window(now),
             Timer::WorkerExpiry(incarnation) => self.on_expiry(now, incarnation),
             Timer::Retry(map_run) => self.on_retry_due(now, &map_run),

@@ -114,6 +114,7 @@ impl Scheduler {
             draining: hello.draining,
             roster,
             held: BTreeMap::new(),
+            kept_slots: 0,
             leases: BTreeSet::new(),
             knows: BTreeMap::new(),
             scanning: None,
@@ -207,6 +208,7 @@ impl Scheduler {
             revoked_from: None,
             since: now.at,
             alone: false,
+            paced: false,
         };
         self.leases.insert(held.lease, lease);
         self.workers.get_mut(&holder)?.leases.insert(held.lease);

@@ -1,5 +1,8 @@
 //! What tests of single modules begin with.
 
+pub(crate) mod job;
+pub(crate) mod story;
+
 use std::collections::BTreeMap;
 
 use warifu_model::{ItemCounts, MapRunState, Tolerance};
@@ -16,6 +19,7 @@ pub(crate) fn status() -> StatusRecord {
         start_time: None,
         stop_time: None,
         max_concurrency: None,
+        max_items_per_second: None,
         tolerance: Tolerance { count: None, percentage: None },
         concurrency_ceiling: None,
         item_counts: ItemCounts::default(),

@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     WorkerExpiry(Incarnation),
     /// A batch may be sent again.
     Retry(MapRunId),
+    /// A run's rate allows its next batch.
+    Pace(MapRunId),
     /// A run's time is over.
     RunTimeout(MapRunId),
     /// A compensation's next try, or the end of its time.

@@ -135,6 +135,7 @@ impl Scheduler {
         }
         match (work_waits, map_run.room()) {
             (true, 0) => Some(LimitedBy::Concurrency),
+            (true, _) if map_run.pace.holds_back => Some(LimitedBy::Rate),
             (true, _) => Some(LimitedBy::Workers),
             (false, _) if map_run.held_slots > 0 => Some(LimitedBy::Handler),
             (false, _) => Some(LimitedBy::Store),

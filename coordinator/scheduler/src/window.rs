@@ -10,6 +10,7 @@ use warifu_model::{Incarnation, Now, Timestamp, WorkerId};
 
 use crate::compensation::Try;
 use crate::map_run::{Finish, MapRun};
+use crate::pace::Pace;
 use crate::record::{Snapshot, StoredMapRun};
 use crate::scheduler::Scheduler;
 use crate::timers::Timer;
@@ -73,6 +74,7 @@ impl Scheduler {
         map_run.stored_plan = stored.plan;
         map_run.outputs = stored.outputs;
         if !map_run.status.state.is_terminal() {
+            map_run.pace = Pace::taken_over(now.at);
             map_run.restore_shards(stored.shards, now, opens_window, &config);
             if let Some(status) = map_run.status.compensation.clone() {
                 map_run.finish = Finish::Compensating;

@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     pub(crate) roster: Roster,
     /// Slots held, by run: an upper bound of the handler calls that it may have in progress.
     pub(crate) held: BTreeMap<MapRunId, u32>,
+    /// Free slots that are kept for compensations' tries while those are being counted.
+    pub(crate) kept_slots: u32,
     pub(crate) leases: BTreeSet<LeaseId>,
     /// Runs whose context it was sent in this session, with the version of the context.
     pub(crate) knows: BTreeMap<MapRunId, u64>,
@@ -70,7 +72,7 @@ impl Worker {
     }
 
     pub(crate) fn free_slots(&self) -> u32 {
-        self.slots.saturating_sub(self.held_slots())
+        self.slots.saturating_sub(self.held_slots()).saturating_sub(self.kept_slots)
     }
 
     pub(crate) fn set_held(&mut self, map_run: &MapRunId, slots: u32) {

@@ -10,7 +10,7 @@ use warifu_model::{
     BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime,
     Warning, WorkerState,
 };
-use warifu_scheduler::{CreateMapRun, Event};
+use warifu_scheduler::{CreateMapRun, Event, compensation_warning, handler_warning};
 
 use super::{ApiError, Context};
 
@@ -164,28 +164,26 @@ async fn validate(
     checked: Checked,
     source: &warifu_model::protocol::SourcePin,
 ) -> Result<v1::MapRun, ApiError> {
+    let handler = checked.spec.item_processor.handler.clone();
     let compensation = checked.spec.compensation.as_ref().map(|compensation| compensation.handler.clone());
+    let wanted = [(handler, handler_warning as fn(&str) -> Warning)];
     let wanted: Vec<_> =
-        std::iter::once(checked.spec.item_processor.handler.clone()).chain(compensation).collect();
+        wanted.into_iter().chain(compensation.map(|handler| (handler, compensation_warning as _))).collect();
     let missing = move |scheduler: &warifu_scheduler::Scheduler| {
         let workers = scheduler.workers();
         let alive = || workers.iter().filter(|worker| worker.state != WorkerState::Suspect);
-        let is_missing = |handler: &HandlerName| !alive().any(|worker| offers(&worker.handlers, handler));
+        let is_missing =
+            |(handler, _): &(HandlerName, _)| !alive().any(|worker| offers(&worker.handlers, handler));
         wanted.into_iter().filter(is_missing).collect::<Vec<_>>()
     };
     let missing = context.driver.query(missing).await?;
-    if let Some(handler) = missing.first().filter(|_| checked.require_handler) {
+    if let Some((handler, _)) = missing.first().filter(|_| checked.require_handler) {
         return Err(ApiError::HandlerNotAvailable(handler.clone()));
     }
     let probe = context.probe(&checked.spec, source).await?;
     let preview_events = context.preview(&checked.spec, source, probe).await?;
-    let mut warnings = Vec::new();
-    for handler in missing {
-        warnings.push(Warning {
-            reason: "HANDLER_NOT_AVAILABLE".into(),
-            message: format!("no live worker offers the handler {handler}; the run, or its compensation, would wait for one"),
-        });
-    }
+    let warning_of = |(handler, warning): (HandlerName, fn(&str) -> Warning)| warning(handler.as_str());
+    let mut warnings: Vec<Warning> = missing.into_iter().map(warning_of).collect();
     if preview_events.is_empty() {
         warnings.push(Warning {
             reason: "NO_PREVIEW".into(),

@@ -7,7 +7,7 @@ use warifu_common::wire::spec::limits_update;
 use warifu_common::wire::v1;
 use warifu_model::spec::LimitsUpdate;
 use warifu_model::{FailureCounts, ItemCounts, MapRunId, MapRunState, MapRunView};
-use warifu_scheduler::Event;
+use warifu_scheduler::{AlertLevel, Event};
 
 use super::{ApiError, Context, map_run_id};
 
@@ -80,6 +80,9 @@ fn begin(view: &mut MapRunView, update: LimitsUpdate) {
     view.error = None;
     view.failure_counts = FailureCounts::default();
     view.error_groups.clear();
+    view.warnings.retain(|warning| AlertLevel::ALL.iter().all(|level| level.reason() != warning.reason));
+    view.compensation = None;
+    view.result_location = None;
     view.stop_time = None;
 }
 

@@ -21,7 +21,7 @@ use warifu_scheduler::record::Snapshot;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::state_store::{Lead, Leader, StateStore};
+use crate::state_store::{Lead, Leader, StateStore, StoreError};
 
 mod alerts;
 mod background;
@@ -51,6 +51,10 @@ const LEAD_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::
 /// How often a process that follows looks whether the leader is still there: a part of what a fail-over takes, and a read
 /// that costs the store nothing.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a process that cannot read what is stored keeps away from the lead: many times as long as another one that can
+/// (of a newer version, say) takes to notice that it is free. Trying again sooner would win the lead again and again.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long telling the store that this process leads no more may take; the next leader waits if it fails.
 const RESIGN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -130,6 +134,9 @@ impl Driver {
                     continue;
                 }
                 Err(error) => {
+                    if matches!(error, StoreError::Corrupt { .. }) {
+                        delay = UNREADABLE_PAUSE;
+                    }
                     let error = Chain(&error).to_string();
                     tracing::error!(error, retry_in = ?delay, "cannot take the lead");
                     self.leading.send_replace(Leadership::Nobody { problem: Some(error.into()) });
@@ -185,5 +192,38 @@ struct Numbers(AtomicU64);
 impl Numbers {
     fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_scheduler::CommitId;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::state_store::{Campaign, MemoryStore, Write};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_cannot_read_what_is_stored_leaves_the_lead_to_others() {
+        let store = Arc::new(MemoryStore::new());
+        let Campaign::Won { term, .. } = store.campaign().await.unwrap() else { panic!("nobody leads") };
+        let unreadable = Write::Put { key: format!("roster/w/{:032x}", 1), value: vec![99] };
+        store.write(term, CommitId(1), vec![unreadable]).await.unwrap();
+        let (mut driver, _handle) = Driver::new(
+            warifu_scheduler::Config::default(),
+            Arc::new(SystemClock),
+            store.clone(),
+            Arc::new(warifu_common::object_store::LocalFiles::new()),
+            Arc::new(Metrics::default()),
+            CancellationToken::new(),
+        );
+        let minute = Duration::from_secs(60);
+        tokio::time::timeout(minute, driver.lead()).await.expect_err("it cannot lead");
+        let Campaign::Won { term: next, .. } = store.campaign().await.unwrap() else {
+            panic!("nobody leads")
+        };
+        let tries = next.0 - term.0 - 1;
+        assert!((2..=7).contains(&tries), "it stood {tries} times in a minute");
+        assert!(UNREADABLE_PAUSE > 10 * FOLLOW_INTERVAL);
     }
 }

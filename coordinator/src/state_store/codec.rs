@@ -10,6 +10,7 @@ use std::hash::Hash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
+use warifu_model::spec::MapRunSpec;
 use warifu_model::{CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId};
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
@@ -104,28 +105,39 @@ stored_as_postcard! {
     Vec<String>, "outputs", 1;
 }
 
-/// Version 2 has a compensation behind what version 1 is.
+/// Version 2 has a compensation behind what version 1 is; version 3 has one or none, and a rate.
 impl Stored for StatusRecord {
     const KIND: &'static str = "status";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn version(&self) -> u8 {
-        if self.compensation.is_some() { 2 } else { 1 }
+        match self {
+            Self { max_items_per_second: Some(_), .. } => 3,
+            Self { compensation: Some(_), .. } => 2,
+            Self { .. } => 1,
+        }
     }
 
     fn body(&self) -> Result<Vec<u8>, BoxError> {
-        match &self.compensation {
-            Some(compensation) => to_postcard(&(self, compensation)),
-            None => to_postcard(self),
+        match (&self.compensation, self.max_items_per_second) {
+            (compensation, Some(rate)) => to_postcard(&(self, compensation, rate)),
+            (Some(compensation), None) => to_postcard(&(self, compensation)),
+            (None, None) => to_postcard(self),
         }
     }
 
     fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError> {
-        if version == 1 {
-            return from_postcard(body);
+        match version {
+            1 => from_postcard(body),
+            2 => {
+                let (status, compensation): (Self, CompensationStatus) = from_postcard(body)?;
+                Ok(Self { compensation: Some(compensation), ..status })
+            }
+            _ => {
+                let (status, compensation, rate): (Self, _, f64) = from_postcard(body)?;
+                Ok(Self { compensation, max_items_per_second: Some(rate), ..status })
+            }
         }
-        let (status, compensation): (StatusRecord, CompensationStatus) = from_postcard(body)?;
-        Ok(StatusRecord { compensation: Some(compensation), ..status })
     }
 }
 
@@ -231,9 +243,19 @@ struct StoredSpec {
     sequence: u64,
 }
 
+/// Version 2 may have a compensation, version 3 a rate. All are of the same form: an older process would read them, and drop what
+/// it does not know.
 impl Stored for SpecRecord {
     const KIND: &'static str = "spec";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 3;
+
+    fn version(&self) -> u8 {
+        match &self.spec {
+            MapRunSpec { max_items_per_second: Some(_), .. } => 3,
+            MapRunSpec { compensation: Some(_), .. } => 2,
+            MapRunSpec { .. } => 1,
+        }
+    }
 
     fn body(&self) -> Result<Vec<u8>, BoxError> {
         to_postcard(&StoredSpec {
@@ -285,8 +307,11 @@ mod tests {
         let forms = [
             line(&samples::roster()),
             line(&samples::spec("a")),
+            line(&samples::compensated_spec()),
+            line(&samples::paced_spec()),
             line(&samples::status()),
             line(&samples::compensated_status()),
+            line(&samples::paced_status()),
             line(&samples::plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),

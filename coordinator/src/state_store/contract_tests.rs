@@ -147,6 +147,27 @@ async fn an_empty_store_gives_a_first_term_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_process_that_cannot_read_a_record_does_not_keep_the_lead() {
+    for subject in subjects().await {
+        let (term, _) = subject.store().lead().await.unwrap().taken().unwrap();
+        let key = super::keys::status(&run("a"));
+        let newer = Write::Put { key: key.clone(), value: vec![99] };
+        let id = Write::Put { key: super::keys::used_id(&run("a")), value: Vec::new() };
+        subject.store().write(term, CommitId(1), vec![newer, id]).await.unwrap();
+        let Err(StoreError::Corrupt { key: named, .. }) = subject.store().lead().await else {
+            panic!("it cannot be read")
+        };
+        assert_eq!(named, key);
+        // Nobody leads, and the next one cannot rely on the one before: that one did not say that it had stopped.
+        let Campaign::Won { term: next, handed_over } = subject.store().campaign().await.unwrap() else {
+            panic!("nobody leads")
+        };
+        assert!(next > term);
+        assert_eq!(handed_over, subject.store().kind() == "sqlite", "{}", subject.store().kind());
+    }
+}
+
+#[tokio::test]
 async fn what_was_committed_is_there_after_a_crash() {
     for mut subject in subjects().await {
         let (term, _) = subject.store().lead().await.unwrap().taken().unwrap();

@@ -105,6 +105,10 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
+    async fn withdraw(&self, _term: LeaderTerm) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         Ok(Vec::new())
     }

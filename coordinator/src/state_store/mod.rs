@@ -9,6 +9,7 @@
 //! Start at [`StateStore`]; [`etcd`] keeps a cluster's records, [`sqlite`] one process's, [`memory`] those of a test.
 
 use async_trait::async_trait;
+use warifu_common::error_chain::Chain;
 use warifu_model::{ItemFailure, LeaderTerm, MapRunId, ShardNumber};
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun,
@@ -155,6 +156,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// Nothing is lost if it fails: the next leader waits then.
     async fn resign(&self, term: LeaderTerm) -> Result<(), StoreError>;
 
+    /// Ends `term`, whose leader has decided nothing, and says nothing of the one before, who may still be deciding.
+    ///
+    /// Nothing is lost if it fails: others wait then until the lead runs out.
+    async fn withdraw(&self, term: LeaderTerm) -> Result<(), StoreError>;
+
     /// Processes that may lead, this one among them; empty if there is none but this.
     async fn members(&self) -> Result<Vec<Member>, StoreError>;
 
@@ -181,11 +187,27 @@ pub trait StateStore: Send + Sync + 'static {
     /// Takes the lead, and reads everything that the scheduler goes on from.
     ///
     /// No other term can write any more, and the caller does not before it has the answer: what is read is of one moment.
+    /// If a record cannot be read the lead is given up again: another process may be able to, such as one of a newer version.
     async fn lead(&self) -> Result<Lead, StoreError> {
         let (term, handed_over) = match self.campaign().await? {
             Campaign::Won { term, handed_over } => (term, handed_over),
             Campaign::Lost(leader) => return Ok(Lead::Follow(leader)),
         };
+        match self.snapshot(handed_over).await {
+            Ok(snapshot) => Ok(Lead::Taken(term, Box::new(snapshot))),
+            Err(unreadable @ StoreError::Corrupt { .. }) => {
+                if let Err(error) = self.withdraw(term).await {
+                    let error = Chain(&error).to_string();
+                    tracing::debug!(%term, error, "others lead only when this process's lead runs out");
+                }
+                Err(unreadable)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Everything that the scheduler goes on from.
+    async fn snapshot(&self, handed_over: bool) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot { handed_over, ..Snapshot::default() };
         for (key, _) in scan_all(self, keys::used_ids()).await? {
             let id = keys::id_of(&key).ok_or_else(|| misplaced(&key, "id"))?;
@@ -199,7 +221,7 @@ pub trait StateStore: Send + Sync + 'static {
             snapshot.roster.push((worker, codec::decode::<RosterRecord>(&key, &value)?));
         }
         snapshot.map_runs.sort_by_key(|map_run| map_run.spec.sequence);
-        Ok(Lead::Taken(term, Box::new(snapshot)))
+        Ok(snapshot)
     }
 
     /// One guarded transaction of the scheduler.

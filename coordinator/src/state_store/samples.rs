@@ -10,10 +10,10 @@ use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
 };
 use warifu_model::{
-    CallFailure, CompensationState, CompensationStatus, CompensationTrigger, ErrorGroup, ErrorSample,
-    FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy, LeaderTerm, LeaseEpoch,
-    LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace, Tolerance, WallTime,
-    Warning, WorkerId,
+    CallFailure, Compensation, CompensationState, CompensationStatus, CompensationTrigger, ErrorGroup,
+    ErrorSample, FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy, LeaderTerm,
+    LeaseEpoch, LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace, Tolerance,
+    WallTime, Warning, WorkerId,
 };
 use warifu_scheduler::record::{
     FinishedRange, OpenBatch, PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
@@ -56,6 +56,7 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                 }],
             },
             max_concurrency: Some(5),
+            max_items_per_second: None,
             tolerance: Tolerance { count: Some(7), percentage: Some(2.5) },
             timeout: Some(Duration::from_secs(86_400)),
             result_writer: Some(ResultWriter {
@@ -82,6 +83,25 @@ pub(super) fn spec(key: &str) -> SpecRecord {
     }
 }
 
+pub(super) fn compensated_spec() -> SpecRecord {
+    let mut record = spec("a");
+    record.spec.compensation = Some(Compensation {
+        handler: HandlerName::new("undo").unwrap(),
+        on: [CompensationTrigger::Stopped, CompensationTrigger::Error].into(),
+    });
+    record
+}
+
+pub(super) fn paced_spec() -> SpecRecord {
+    let mut record = spec("a");
+    record.spec.max_items_per_second = Some(0.5);
+    record
+}
+
+pub(super) fn paced_status() -> StatusRecord {
+    StatusRecord { max_items_per_second: Some(2.5), ..status() }
+}
+
 pub(super) fn status() -> StatusRecord {
     let place = SourcePlace { byte_offset: 100, byte_length: 12, line: 8 };
     StatusRecord {
@@ -92,6 +112,7 @@ pub(super) fn status() -> StatusRecord {
         start_time: Some(WallTime(1_700_000_000_001)),
         stop_time: None,
         max_concurrency: Some(4),
+        max_items_per_second: None,
         tolerance: Tolerance { count: None, percentage: Some(0.5) },
         concurrency_ceiling: Some(5),
         item_counts: ItemCounts { total: 10, succeeded: 9, failed: 1, ..ItemCounts::default() },

@@ -132,6 +132,10 @@ impl StateStore for SqliteStore {
         Ok(())
     }
 
+    async fn withdraw(&self, _term: LeaderTerm) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         Ok(Vec::new())
     }

@@ -155,12 +155,18 @@ impl World {
             CoordinatorMessage::Grant(grant) if grant.compensation.is_some() => {
                 self.check_try_granted(grant)?;
             }
-            CoordinatorMessage::Grant(grant) => self.check_grant(grant)?,
+            CoordinatorMessage::Grant(grant) => {
+                self.check_grant(grant)?;
+                self.check_granted_pace(grant)?;
+            }
             CoordinatorMessage::ReportAnswer { lease, report, verdict } => {
                 if *verdict == ReportVerdict::Accepted {
                     self.check_acknowledged(*lease, *report)?;
                 } else {
                     self.oracle.statistics.refused_reports += 1;
+                }
+                if let ReportVerdict::Refused { batches } = verdict {
+                    self.check_refused(*lease, batches)?;
                 }
             }
             CoordinatorMessage::Welcome(welcome) => {

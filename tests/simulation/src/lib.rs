@@ -12,6 +12,7 @@ mod faults;
 mod leader;
 mod measure;
 mod oracle;
+mod pace;
 mod plan;
 mod random;
 mod store;

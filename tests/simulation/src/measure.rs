@@ -58,8 +58,9 @@ pub(crate) fn written_bytes(record: &Record) -> u64 {
         // Its JSON has no place in postcard, and it is written once.
         Record::PutSpec(..) => record.estimated_bytes() as u64,
         Record::PutStatus(_, status) => {
-            // It lies behind the rest, and only where there is one.
-            entry_bytes(status) + status.compensation.as_ref().map_or(0, entry_bytes)
+            // They lie behind the rest, and only where there are some.
+            let compensation = status.compensation.as_ref().map_or(0, entry_bytes);
+            entry_bytes(status) + compensation + status.max_items_per_second.as_ref().map_or(0, entry_bytes)
         }
         Record::PutPlan(_, plan) => entry_bytes(plan),
         Record::PutShard(_, _, shard) => entry_bytes(shard),

@@ -4,27 +4,32 @@
 //! 2. What is counted follows from the shard records, at every transaction; a terminal state is left by a redrive alone.
 //! 3. Nothing is granted once the stop is durable, but a compensation (see `compensation.rs`).
 //! 4. The manifest's parts hold exactly the outcomes that were counted, each item once.
-//! 5. What is acknowledged is durable.
+//! 5. What is acknowledged is durable; what is refused is not reported for ever.
 //! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
-//! 7. After the last fault every run ends.
+//! 7. A run with a rate keeps to it (see `pace.rs`).
+//! 8. After the last fault every run ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::protocol::Grant;
 use warifu_model::{
-    BatchOrdinal, FailureCounts, FailureKind, LeaseId, MapRunId, MapRunState, PartRef, ReportNumber,
-    TotalItems,
+    BatchOrdinal, FailureCounts, FailureKind, LeaseId, MapRunId, MapRunState, PartRef, RangeSet,
+    ReportNumber, TotalItems,
 };
 use warifu_scheduler::record::{PartsRecord, Record, StatusRecord};
 use warifu_scheduler::{AlertLevel, Commit, ErrorRateAlert, ManifestOrder, Rejection, Reply};
 
 use crate::compensation::Compensations;
 use crate::measure::written_bytes;
+use crate::pace::Paces;
 use crate::world::{Statistics, World};
 
 /// What etcd takes in one transaction: 128 operations, of which the guard needs some, and 1.5 MiB.
 const MAX_COMMIT_RECORDS: usize = 120;
 const MAX_COMMIT_BYTES: u64 = 3 << 19;
+
+/// A report goes out again with each new stream until its answer comes: so often at most in these worlds.
+const MAX_REFUSALS: u32 = 50;
 
 /// What the oracle remembers.
 #[derive(Debug, Default)]
@@ -41,6 +46,9 @@ pub(crate) struct Oracle {
     counted_batches: BTreeMap<MapRunId, u64>,
     told_alerts: BTreeSet<(MapRunId, u32, AlertLevel)>,
     pub(crate) compensations: Compensations,
+    pub(crate) paces: Paces,
+    /// How often each batch was refused under a lease.
+    refusals: BTreeMap<(LeaseId, u32), u32>,
     last_status: BTreeMap<MapRunId, (MapRunState, u32)>,
 }
 
@@ -119,6 +127,21 @@ impl World {
         } else {
             Err(format!("report {lease}/{report} is acknowledged and not durable"))
         }
+    }
+
+    /// A leader refuses batches: their worker forgets them, and does not report them again and again.
+    fn note_refused(&mut self, lease: LeaseId, batch: u32) -> Result<(), String> {
+        let times = self.oracle.refusals.entry((lease, batch)).or_default();
+        *times += 1;
+        if *times <= MAX_REFUSALS {
+            return Ok(());
+        }
+        Err(format!("batch {batch} was refused {times} times under lease {lease}"))
+    }
+
+    /// A leader refuses a report in whole or in part.
+    pub(crate) fn check_refused(&mut self, lease: LeaseId, batches: &RangeSet) -> Result<(), String> {
+        batches.iter().try_for_each(|batch| self.note_refused(lease, batch))
     }
 
     pub(crate) fn check_reply(&mut self, reply: &Result<Reply, Rejection>) -> Result<(), String> {

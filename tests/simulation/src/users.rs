@@ -77,6 +77,7 @@ impl World {
         let mut spec = spec(&mut self.random, max_items);
         if large {
             spec.max_concurrency = None;
+            spec.max_items_per_second = None;
             spec.timeout = None;
             spec.item_batcher.max_items_per_batch = 25;
         }
@@ -111,7 +112,10 @@ impl World {
     fn update(&mut self, map_run: MapRunId) -> Event {
         let max_concurrency =
             if self.random.chance(10) { None } else { Some(self.random.between(1, 6) as u32) };
-        let update = LimitsUpdate { max_concurrency: Some(max_concurrency), ..LimitsUpdate::default() };
+        let mut update = LimitsUpdate { max_concurrency: Some(max_concurrency), ..LimitsUpdate::default() };
+        if self.random.chance(30) {
+            update.max_items_per_second = Some(rate(&mut self.random));
+        }
         Event::UpdateRequested { request: self.request(), map_run, update }
     }
 
@@ -162,6 +166,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             retry: retry(random),
         },
         max_concurrency: if random.chance(20) { None } else { Some(random.between(1, 5) as u32) },
+        max_items_per_second: rate(random),
         tolerance: tolerance(random),
         timeout: random.chance(10).then(|| Duration::from_secs(random.between(5, 120))),
         result_writer: Some(ResultWriter {
@@ -173,6 +178,10 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
         input: Default::default(),
         labels: Default::default(),
     }
+}
+
+fn rate(random: &mut Random) -> Option<f64> {
+    random.chance(25).then(|| random.between(1, 40) as f64)
 }
 
 fn retry(random: &mut Random) -> Vec<Retrier> {

@@ -274,6 +274,8 @@ impl World {
         self.check_begin(index, &grant, batch)?;
         if grant.compensation.is_some() {
             self.note_try_begun(&grant)?;
+        } else {
+            self.check_begun_pace(&grant, &granted)?;
         }
         let number = self.random.next();
         let call =

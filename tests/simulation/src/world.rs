@@ -155,6 +155,8 @@ pub struct Statistics {
     pub redrives: u64,
     /// Error rates that operators were told of.
     pub alerts: u64,
+    /// Leases of runs with a rate.
+    pub paced_grants: u64,
     /// Tries of compensations that were begun.
     pub tries: u64,
     /// Compensations that succeeded.
@@ -181,6 +183,7 @@ impl Statistics {
         self.failed_parts += other.failed_parts;
         self.redrives += other.redrives;
         self.alerts += other.alerts;
+        self.paced_grants += other.paced_grants;
         self.tries += other.tries;
         self.compensated += other.compensated;
         self.failed_compensations += other.failed_compensations;

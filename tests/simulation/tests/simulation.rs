@@ -73,7 +73,7 @@ fn every_seed_keeps_the_invariants() {
         total.losses > SEEDS / 4 && total.redrives > SEEDS / 10 && total.refused_reports > SEEDS / 20,
         "{total:?}"
     );
-    assert!(total.alerts > SEEDS, "{total:?}");
+    assert!(total.alerts > SEEDS && total.paced_grants > SEEDS, "{total:?}");
     assert!(total.compensated > SEEDS / 4 && total.tries > total.compensated, "{total:?}");
     assert!(total.failed_compensations > SEEDS / 100 && total.not_compensated > SEEDS / 100, "{total:?}");
     let per_million = total.bytes_written / total.counted_batches.max(1);
@@ -117,6 +117,7 @@ const COORDINATOR_RULES: &[BrokenRule] = &[
     BrokenRule::AdoptAnyAttempt,
     BrokenRule::NeverStepDown,
     BrokenRule::IgnoreTolerance,
+    BrokenRule::IgnoreRate,
     BrokenRule::CompensateUncounted,
     BrokenRule::ForgetOrphanedTry,
 ];

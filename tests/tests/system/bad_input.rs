@@ -241,7 +241,7 @@ const ALL_WRONG: &str = "itemReader: {bucket: '', key: a.csv, prefix: b/, reader
                          itemProcessor: {handler: 'no handler', retry: [{errorEquals: [], backoffRate: 0.5}]}\n\
                          toleratedFailurePercentage: 101\n\
                          resultWriter: {prefix: x}\n\
-                         maxItemsPerSecond: 5\n";
+                         maxItemsPerSecond: -5\n";
 
 #[test]
 fn all_wrong_fields_of_a_job_are_named_at_once() {

@@ -31,6 +31,7 @@ mod kill_process;
 mod lambda;
 mod many_workers;
 mod memory;
+mod pace;
 mod quickstart;
 mod recovery_times;
 mod redrive;

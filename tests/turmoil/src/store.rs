@@ -142,6 +142,15 @@ impl StateStore for Seat {
         Ok(())
     }
 
+    async fn withdraw(&self, term: LeaderTerm) -> Result<(), StoreError> {
+        self.reach("withdraw from the lead in").await?;
+        let mut state = self.records.state();
+        if state.held.is_some_and(|(_, held, _)| held == term) {
+            state.held = None;
+        }
+        Ok(())
+    }
+
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         let version = env!("CARGO_PKG_VERSION");
         let member = |index| Member { endpoint: endpoint(index), version: version.to_owned() };

@@ -2,7 +2,7 @@
 
 use prost_types::FieldMask;
 use warifu_model::Tolerance;
-use warifu_model::spec::LimitsUpdate;
+use warifu_model::spec::{LEAST_ITEMS_PER_SECOND, LimitsUpdate, MOST_ITEMS_PER_SECOND};
 
 use crate::suggest;
 use crate::wire::v1;
@@ -31,6 +31,21 @@ pub(super) fn max_concurrency(spec: &v1::MapRunSpec) -> Option<u32> {
     (spec.max_concurrency > 0).then_some(spec.max_concurrency)
 }
 
+/// Items that are begun in a second.
+pub(super) fn max_items_per_second(spec: &v1::MapRunSpec, violations: &mut Violations) -> Option<f64> {
+    let rate = spec.max_items_per_second;
+    if rate == 0.0 {
+        return None;
+    }
+    let bounds = LEAST_ITEMS_PER_SECOND..=MOST_ITEMS_PER_SECOND;
+    violations.require(bounds.contains(&rate), "spec.max_items_per_second", || {
+        format!(
+            "is {rate}; it must lie between {LEAST_ITEMS_PER_SECOND} and {MOST_ITEMS_PER_SECOND:e}, or be 0 or absent for no limit"
+        )
+    });
+    Some(rate)
+}
+
 /// The limits that `mask` names, with their values from `spec`. What is named and absent lifts its limit.
 pub fn limits_update(
     spec: Option<&v1::MapRunSpec>,
@@ -50,7 +65,9 @@ pub fn limits_update(
             "spec.tolerated_failure_percentage" => {
                 update.tolerated_failure_percentage = Some(tolerance(spec, &mut violations).percentage);
             }
-            "spec.max_items_per_second" => violations.add(path.clone(), "a rate limit is not supported yet"),
+            "spec.max_items_per_second" => {
+                update.max_items_per_second = Some(max_items_per_second(spec, &mut violations));
+            }
             other => {
                 let advice = suggest::advice(other, UPDATABLE);
                 violations.add("update_mask", format!("{} cannot be changed; {advice}", quoted(other)));

@@ -36,6 +36,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         let item_reader = reader::read(spec.item_reader.as_ref(), &mut violations);
         let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
         let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
+        let max_items_per_second = limits::max_items_per_second(spec, &mut violations);
         let tolerance = limits::tolerance(spec, &mut violations);
         let result_writer = writer::read(spec.result_writer.as_ref(), &mut violations);
         let compensation = compensation::read(spec.compensation.as_ref(), &mut violations);
@@ -49,6 +50,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             item_batcher,
             item_processor,
             max_concurrency: limits::max_concurrency(spec),
+            max_items_per_second,
             tolerance,
             timeout: (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into())),
             result_writer,
@@ -82,10 +84,5 @@ fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
         spec.adaptive_concurrency.is_some(),
         "spec.adaptive_concurrency",
         "adaptive concurrency",
-    );
-    violations.refuse_unsupported(
-        spec.max_items_per_second != 0.0,
-        "spec.max_items_per_second",
-        "a rate limit",
     );
 }

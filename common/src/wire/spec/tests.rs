@@ -177,7 +177,6 @@ fn what_this_version_cannot_do_is_refused_never_ignored() {
         (also("itemSelector: {}"), "spec.item_selector"),
         (also("itemBatcher: {autoSize: {minItems: 1}}"), "spec.item_batcher.auto_size"),
         (also("adaptiveConcurrency: {}"), "spec.adaptive_concurrency"),
-        (also("maxItemsPerSecond: 500"), "spec.max_items_per_second"),
         (processor("payload: {}"), "spec.item_processor.payload"),
         (processor("outputPath: $.a"), "spec.item_processor.output_path"),
         (writer("transformation: NONE"), "spec.result_writer.writer_config.transformation"),
@@ -192,6 +191,21 @@ fn what_this_version_cannot_do_is_refused_never_ignored() {
             found[0].starts_with(&format!("{field}: ")) && found[0].contains("not supported yet"),
             "{found:?}"
         );
+    }
+}
+
+#[test]
+fn a_rate_is_a_number_that_a_fleet_can_keep_and_0_is_no_limit() {
+    for (written, read) in [("500", Some(500.0)), ("0.5", Some(0.5)), ("0", None)] {
+        let found = spec(&format!("{SMALLEST}\nmaxItemsPerSecond: {written}\n"));
+        assert_eq!(found.max_items_per_second, read);
+        let again = MapRunSpec::try_from(&v1::MapRunSpec::from(&found)).unwrap();
+        assert_eq!(again.max_items_per_second, read);
+    }
+    for wrong in [-1.0, 0.000_1, 1e10, f64::NAN, f64::INFINITY] {
+        let wire = v1::MapRunSpec { max_items_per_second: wrong, ..wire(SMALLEST) };
+        let found = violations(&wire);
+        assert!(found.len() == 1 && found[0].starts_with("spec.max_items_per_second: is "), "{found:?}");
     }
 }
 
@@ -270,8 +284,15 @@ fn an_update_changes_what_its_mask_names_and_nothing_else() {
     assert_eq!((update.max_concurrency, update.tolerated_failure_count), (Some(None), Some(None)));
     assert_eq!(limits_update(Some(&spec), None).unwrap(), LimitsUpdate::default());
 
+    let rate = mask(&["spec.max_items_per_second"]);
+    let paced = v1::MapRunSpec { max_items_per_second: 2.5, ..Default::default() };
+    let update = limits_update(Some(&paced), Some(&rate)).unwrap();
+    assert_eq!(update, LimitsUpdate { max_items_per_second: Some(Some(2.5)), ..Default::default() });
+    assert_eq!(limits_update(None, Some(&rate)).unwrap().max_items_per_second, Some(None));
+
     let wrong =
         mask(&["spec.tolerated_failure_percentage", "spec.maxConcurrency", "spec.max_items_per_second"]);
+    let spec = v1::MapRunSpec { max_items_per_second: -1.0, ..spec };
     let error = limits_update(Some(&spec), Some(&wrong)).unwrap_err();
     assert_eq!(error.violations.len(), 3, "{error}");
     assert!(error.to_string().contains("did you mean `spec.max_concurrency`?"), "{error}");

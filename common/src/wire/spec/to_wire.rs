@@ -27,7 +27,7 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             items: Vec::new(),
             item_selector: None,
             adaptive_concurrency: None,
-            max_items_per_second: 0.0,
+            max_items_per_second: spec.max_items_per_second.unwrap_or(0.0),
             compensation: spec.compensation.as_ref().map(Into::into),
         }
     }

@@ -2,8 +2,8 @@
 
 use warifu_model::protocol::{BatchReport, CallOutcome, HeldLease, Report};
 use warifu_model::{
-    CompensationState, CompensationStatus, Incarnation, LeaseId, MapRunId, Now, RangeSet, RunError,
-    error_name,
+    CallFailure, CompensationState, CompensationStatus, FailureKind, Incarnation, LeaseId, MapRunId, Now,
+    RangeSet, RunError, WorkerId, error_name,
 };
 
 use super::{BATCH, Try, lease_of, pause_after};
@@ -44,11 +44,12 @@ impl Scheduler {
         let Some(id) = self.leases.get(&lease).map(|lease| lease.map_run.clone()) else { return };
         let compensating = self.map_runs.get(&id).and_then(|map_run| map_run.compensating.as_ref());
         if compensating.is_some_and(|compensating| compensating.attempt == Try::Leased(lease)) {
+            let holder = self.holder_of(lease);
             if let Some(lease) = self.leases.get_mut(&lease) {
                 lease.remaining.clear();
             }
             self.end_lease_if_empty(lease);
-            self.stage_lost_try(now, &id);
+            self.stage_lost_try(now, &id, holder);
         }
     }
 
@@ -56,12 +57,20 @@ impl Scheduler {
     pub(crate) fn lose_orphaned_try(&mut self, now: Now, id: &MapRunId) {
         let compensating = self.map_runs.get(id).and_then(|map_run| map_run.compensating.as_ref());
         if compensating.is_some_and(|compensating| compensating.attempt == Try::Orphan) {
-            self.stage_lost_try(now, id);
+            self.stage_lost_try(now, id, None);
         }
     }
 
-    fn stage_lost_try(&mut self, now: Now, id: &MapRunId) {
+    fn holder_of(&self, lease: LeaseId) -> Option<WorkerId> {
+        let lease = self.leases.get(&lease)?;
+        let holder = self.workers.get(&lease.holder).map(|worker| &worker.id);
+        holder.or_else(|| self.roster.get(&lease.holder)).cloned()
+    }
+
+    /// `holder`: who had it, if that is known better than by whom it was counted for.
+    fn stage_lost_try(&mut self, now: Now, id: &MapRunId, holder: Option<WorkerId>) {
         let Some(status) = self.compensation_status(id) else { return };
+        let status = CompensationStatus { worker: holder.or_else(|| status.worker.clone()), ..status };
         let cause = format!("try {} was lost with its worker, or given back unfinished", status.attempts);
         let error = RunError { error: error_name::WORKER_LOST.to_owned(), cause };
         let failed = self.after_failed_try(now, id, status, error);
@@ -71,16 +80,14 @@ impl Scheduler {
     /// The try's outcome is to be counted.
     pub(crate) fn stage_try_outcome(&mut self, now: Now, report: &Report) {
         let Some(status) = self.compensation_status(&report.map_run) else { return };
-        let holder = self.leases.get(&report.lease).and_then(|lease| self.workers.get(&lease.holder));
-        let worker = holder.map(|worker| worker.id.clone()).or_else(|| status.worker.clone());
+        let worker = self.holder_of(report.lease).or_else(|| status.worker.clone());
         let status = CompensationStatus { worker, ..status };
-        let outcome = match report.entries.first().and_then(failure_of) {
-            None => CompensationStatus {
-                state: CompensationState::Succeeded,
-                error: None,
-                stop_time: Some(now.wall),
-                ..status
-            },
+        let ended =
+            |state, error| CompensationStatus { state, error, stop_time: Some(now.wall), ..status.clone() };
+        let entry = report.entries.first();
+        let outcome = match entry.and_then(failure_of) {
+            None => ended(CompensationState::Succeeded, None),
+            Some(error) if entry.is_some_and(is_final) => ended(CompensationState::Failed, Some(error)),
             Some(error) => self.after_failed_try(now, &report.map_run, status, error),
         };
         self.stage_compensation(now, &report.map_run, outcome, None, Some((report.lease, report.number)));
@@ -105,6 +112,20 @@ impl Scheduler {
             ..status
         }
     }
+}
+
+/// True if `status` says what came of just this try: its report was counted, and comes again because its answer was lost.
+///
+/// No other try has its number, and one that was lost or not handed out has another error.
+pub(crate) fn try_was_counted(status: &CompensationStatus, entry: &BatchReport) -> bool {
+    let decided = status.state != CompensationState::Running && status.attempts == entry.attempt;
+    decided && status.error == failure_of(entry)
+}
+
+/// A business failure is not tried again, as with items: a handler that remembers its answers would repeat it.
+fn is_final(entry: &BatchReport) -> bool {
+    let is_final = |failure: &CallFailure| failure.kind == FailureKind::Business && !failure.retryable;
+    entry.failed.first().is_some_and(|failed| is_final(&failed.failure))
 }
 
 /// Why a try failed; `None` if it succeeded.

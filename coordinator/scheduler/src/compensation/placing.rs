@@ -20,9 +20,23 @@ const NOT_AVAILABLE: &str = "Warifu.HandlerNotAvailable";
 impl Scheduler {
     /// Hands out tries that are counted, counts those whose time has come, ends those that nobody will take.
     pub(crate) fn place_compensations(&mut self, now: Now, effects: &mut Effects) {
+        self.keep_slots();
         let compensating = self.map_runs.values().filter(|map_run| map_run.compensating.is_some());
         for id in compensating.map(|map_run| map_run.id.clone()).collect::<Vec<_>>() {
             self.place_compensation(now, &id, effects);
+        }
+    }
+
+    /// A slot stays free where a try is being counted: it is handed out as soon as that is durable, ahead of other runs.
+    fn keep_slots(&mut self) {
+        for worker in self.workers.values_mut() {
+            worker.kept_slots = 0;
+        }
+        let of_run = |map_run: &MapRun| map_run.compensating.as_ref()?.slot_of;
+        for holder in self.map_runs.values().filter_map(of_run) {
+            if let Some(worker) = self.workers.get_mut(&holder) {
+                worker.kept_slots += 1;
+            }
         }
     }
 
@@ -35,7 +49,11 @@ impl Scheduler {
         };
         let over_at = lonely_until.map_or(compensating.ends_at, |until| until.min(compensating.ends_at));
         if now.at >= over_at {
-            return self.give_compensation_up(now, id, lonely_until.is_some());
+            let lonely = lonely_until.is_some_and(|until| now.at >= until);
+            return self.give_compensation_up(now, id, lonely);
+        }
+        if attempt == Try::Counted {
+            self.release_slot(id);
         }
         let free = self.free_for_compensation(id, &handler);
         match (attempt, free) {
@@ -61,17 +79,32 @@ impl Scheduler {
         matches!(attempt, Try::Waiting { .. } | Try::Counted).then_some((handler, attempt))
     }
 
-    /// Until when a worker is waited for, if there is none that would take it.
+    /// The slot that was kept for the try is its own now, or it takes another.
+    fn release_slot(&mut self, id: &MapRunId) {
+        let compensating = self.map_runs.get_mut(id).and_then(|map_run| map_run.compensating.as_mut());
+        let holder = compensating.and_then(|compensating| compensating.slot_of.take());
+        if let Some(worker) = holder.and_then(|holder| self.workers.get_mut(&holder)) {
+            worker.kept_slots -= 1;
+        }
+    }
+
+    /// Until when a worker is waited for, if there is none that would take it and no try took place yet.
     fn note_loneliness(&mut self, now: Now, id: &MapRunId, handler: &HandlerName) -> Option<Timestamp> {
         let lonely = !self.workers.values().any(|worker| worker.would_compensate(handler));
-        let compensating = self.map_runs.get_mut(id)?.compensating.as_mut()?;
+        let map_run = self.map_runs.get_mut(id)?;
+        let untried = map_run.tries_begun() == 0;
+        let lonely = lonely && untried;
+        let compensating = map_run.compensating.as_mut()?;
         compensating.lonely_since = lonely.then(|| compensating.lonely_since.unwrap_or(now.at));
         compensating.lonely_since.map(|since| since + self.config.compensation_worker_wait)
     }
 
-    /// A worker with a free slot: the one that the try was counted for if it can, else the least loaded.
+    /// A worker with a free slot: the one that the try was counted for if it can, else the least loaded. Where the last try
+    /// failed the next one goes only if nobody else is free.
     fn free_for_compensation(&self, id: &MapRunId, handler: &HandlerName) -> Option<Incarnation> {
-        let counted_for = self.map_runs[id].status.compensation.as_ref().and_then(|c| c.worker.clone());
+        let map_run = &self.map_runs[id];
+        let named = map_run.status.compensation.as_ref().and_then(|status| status.worker.as_ref());
+        let counted = map_run.compensating.as_ref().is_some_and(|c| c.attempt == Try::Counted);
         let free = self.workers.values().filter(|worker| {
             let runs_alone = worker.leases.iter().filter_map(|lease| self.leases.get(lease)).any(|l| l.alone);
             worker.would_compensate(handler)
@@ -80,25 +113,38 @@ impl Scheduler {
                 && !runs_alone
         });
         let load = |worker: &&Worker| {
-            (Some(&worker.id) != counted_for.as_ref(), worker.held_slots(), worker.incarnation)
+            let is_named = Some(&worker.id) == named;
+            (is_named != counted, worker.held_slots(), worker.incarnation)
         };
         free.min_by_key(load).map(|worker| worker.incarnation)
     }
 
     /// Handlers of compensations that wait for a slot and find none anywhere: whoever would take one of them is to let
-    /// slots become free.
-    pub(crate) fn starving_compensations(&self) -> Vec<HandlerName> {
+    /// slots become free. One whose next try is yet to come wants none.
+    pub(crate) fn starving_compensations(&self, now: Now) -> Vec<HandlerName> {
         let waits = self.map_runs.values().filter(|map_run| map_run.compensating.is_some());
         let starves = |map_run: &MapRun| {
-            let (handler, _) = self.wanted_try(&map_run.id)?;
+            let (handler, attempt) = self.wanted_try(&map_run.id)?;
+            if matches!(attempt, Try::Waiting { not_before } if not_before > now.at) {
+                return None;
+            }
             self.free_for_compensation(&map_run.id, &handler).is_none().then_some(handler)
         };
         waits.filter_map(starves).collect()
     }
 
-    fn count_try(&mut self, now: Now, id: &MapRunId, worker: Incarnation) {
-        let worker = self.workers.get(&worker).map(|worker| worker.id.clone());
+    fn count_try(&mut self, now: Now, id: &MapRunId, holder: Incarnation) {
         let Some(status) = self.compensation_status(id) else { return };
+        let Some(worker) = self.workers.get_mut(&holder) else { return };
+        worker.kept_slots += 1;
+        let worker = Some(worker.id.clone());
+        let ends_at = now.at + self.config.compensation_window;
+        if let Some(compensating) = self.map_runs.get_mut(id).and_then(|run| run.compensating.as_mut()) {
+            compensating.slot_of = Some(holder);
+            if status.start_time.is_none() {
+                compensating.ends_at = ends_at;
+            }
+        }
         let counted = CompensationStatus {
             state: CompensationState::Running,
             attempts: status.attempts + 1,
@@ -140,10 +186,10 @@ impl Scheduler {
 
     /// No worker takes it: what was never tried was not run, what was tried has failed.
     fn give_compensation_up(&mut self, now: Now, id: &MapRunId, lonely: bool) {
-        let Some((handler, attempt)) = self.wanted_try(id) else { return };
+        let Some((handler, _)) = self.wanted_try(id) else { return };
         let Some(status) = self.compensation_status(id) else { return };
-        // A try that was counted and not handed out took place nowhere.
-        let attempts = status.attempts - u32::from(attempt == Try::Counted);
+        self.release_slot(id);
+        let attempts = self.map_runs[id].tries_begun();
         let cause = if lonely {
             let waited = self.config.compensation_worker_wait.as_secs();
             format!("no live worker offered the handler {handler} for {waited} s")
@@ -172,6 +218,15 @@ impl Scheduler {
             }
         };
         self.stage_compensation(now, id, given_up, None, None);
+    }
+}
+
+impl MapRun {
+    /// Tries that took place, or may have: one that was counted and not handed out took place nowhere.
+    fn tries_begun(&self) -> u32 {
+        let attempts = self.status.compensation.as_ref().map_or(0, |status| status.attempts);
+        let counted = self.compensating.as_ref().is_some_and(|c| c.attempt == Try::Counted);
+        attempts - u32::from(counted)
     }
 }
 

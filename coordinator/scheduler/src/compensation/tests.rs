@@ -1,13 +1,14 @@
 //! One run that is stopped, its compensation, and everything that can happen to it.
 
-mod story;
+mod placing;
 
 use std::time::Duration;
 
 use warifu_model::protocol::{CoordinatorMessage, ReportVerdict, WorkerMessage};
 use warifu_model::*;
 
-use self::story::{Story, W1, W2, WAIT, at, held, name, run, spec, stream, worker_id};
+use crate::testing::job::spec;
+use crate::testing::story::{Story, W1, W2, WAIT, at, held, name, run, stream, worker_id};
 use crate::{Config, Effects, Event, RequestId};
 
 #[test]
@@ -30,7 +31,7 @@ fn a_try_is_counted_then_granted_and_its_success_ends_the_run_as_it_would_have_e
 
     assert_eq!(story.report(W1, &grant, None), Some(ReportVerdict::Accepted));
     let ended = story.compensation();
-    assert_eq!((ended.state, ended.attempts, ended.error), (CompensationState::Succeeded, 1, None));
+    assert_eq!((ended.state, ended.attempts, &ended.error), (CompensationState::Succeeded, 1, &None));
     assert!(ended.start_time.is_some() && ended.stop_time.is_some());
     let status = story.status.clone().unwrap();
     assert_eq!(
@@ -39,8 +40,42 @@ fn a_try_is_counted_then_granted_and_its_success_ends_the_run_as_it_would_have_e
     );
     assert_eq!(status.item_counts, ItemCounts::default());
     assert_eq!((story.manifests, status.result_location.unwrap().bucket.as_str()), (1, "out"));
-    let again = story.report(W1, &grant, None);
-    assert!(matches!(again, Some(ReportVerdict::Refused { .. })), "{again:?}");
+    // Its answer was lost: it was counted, and is not counted again. Another outcome of it is none.
+    assert_eq!(story.report(W1, &grant, None), Some(ReportVerdict::Accepted));
+    let other = story.report(W1, &grant, Some("E"));
+    assert!(matches!(other, Some(ReportVerdict::Refused { .. })), "{other:?}");
+    assert_eq!(story.compensation(), ended);
+}
+
+#[test]
+fn a_failed_trys_report_that_comes_again_is_accepted_by_any_leader_and_counts_once() {
+    let mut story = Story::begin();
+    story.hello(W1, Vec::new());
+    story.stop();
+    let grant = story.grant();
+    for _ in 0..2 {
+        assert_eq!(story.report(W1, &grant, Some("E")), Some(ReportVerdict::Accepted));
+    }
+    story.new_leader(false);
+    assert_eq!(story.report(W1, &grant, Some("E")), Some(ReportVerdict::Accepted));
+    assert_eq!((story.compensation().attempts, story.state()), (1, MapRunState::Stopping));
+}
+
+#[test]
+fn a_business_failure_ends_it_unless_the_handler_asks_for_another_try() {
+    let business = CallFailure::business("Refused", "no");
+    for (retryable, state) in [(true, CompensationState::Pending), (false, CompensationState::Failed)] {
+        let mut story = Story::begin();
+        story.hello(W1, Vec::new());
+        story.stop();
+        let grant = story.grant();
+        story.report_failure(W1, &grant, Some(CallFailure { retryable, ..business.clone() }));
+        let after = story.compensation();
+        assert_eq!((after.state, after.attempts), (state, 1));
+        assert_eq!(after.error.unwrap().error, "Refused");
+        assert_eq!(story.state().is_terminal(), !retryable);
+        assert_eq!(after.stop_time.is_some(), !retryable);
+    }
 }
 
 #[test]
@@ -109,7 +144,7 @@ fn a_try_that_fails_is_followed_by_others_at_growing_distance_up_to_ten() {
 }
 
 #[test]
-fn no_try_begins_an_hour_after_it_was_due() {
+fn no_try_begins_an_hour_after_the_first_one() {
     let config = Config { compensation_first_pause: Duration::from_secs(1_000), ..Config::default() };
     let mut story = Story::of(spec(), config);
     story.hello(W1, Vec::new());

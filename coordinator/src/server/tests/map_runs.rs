@@ -79,8 +79,10 @@ async fn a_missing_handler_is_refused_only_where_it_is_required() {
 #[tokio::test]
 async fn a_request_that_is_only_validated_shows_the_first_events_and_creates_nothing() {
     let mut harness = Harness::start().await;
-    let request = harness.request("run-1", harness.spec());
-    let request = v1::CreateMapRunRequest { validate_only: true, ..request };
+    let compensation =
+        v1::Compensation { handler: "undo".into(), on: vec![v1::compensation::Trigger::Stopped.into()] };
+    let spec = v1::MapRunSpec { compensation: Some(compensation), ..harness.spec() };
+    let request = v1::CreateMapRunRequest { validate_only: true, ..harness.request("run-1", spec) };
     let shown = harness.map_runs.create_map_run(request).await.unwrap().into_inner();
     assert_eq!(
         shown.preview_events,
@@ -91,6 +93,14 @@ async fn a_request_that_is_only_validated_shows_the_first_events_and_creates_not
         ]
     );
     assert_eq!(shown.warnings[0].reason, "HANDLER_NOT_AVAILABLE");
+    let messages: Vec<_> = shown.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "no live worker offers the handler echo; the run waits until one connects",
+            "no live worker offers the compensation's handler undo; if none does when it is due, it is not run",
+        ]
+    );
     assert_eq!(harness.get("run-1").await.unwrap_err().code(), Code::NotFound);
 }
 

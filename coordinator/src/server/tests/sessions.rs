@@ -201,11 +201,15 @@ async fn what_did_not_succeed_can_be_redriven() {
     let spec = v1::MapRunSpec { tolerated_failure_count: Some(5), ..with_results(&harness) };
     harness.create("run-1", spec).await.unwrap();
     work_to_the_end(&mut worker, &[1]).await;
-    harness.wait("run-1").await;
+    let ended = harness.wait("run-1").await;
+    assert!(ended.result_location.is_some());
+    assert_eq!(ended.warnings.last().map(|warning| warning.reason.as_str()), Some("ERROR_RATE_HIGH"));
 
     let request =
         v1::RedriveMapRunRequest { name: "run-1".into(), validate_only: true, ..Default::default() };
     let shown = harness.map_runs.redrive_map_run(request.clone()).await.unwrap().into_inner();
+    assert!(shown.result_location.is_none() && shown.compensation.is_none());
+    assert!(!shown.warnings.iter().any(|warning| warning.reason.starts_with("ERROR_RATE")), "{shown:?}");
     assert_eq!(shown.item_counts.unwrap().pending_redrive, 1);
     let request = v1::RedriveMapRunRequest { validate_only: false, request_id: "r".into(), ..request };
     for _repeat in 0..2 {

@@ -132,6 +132,7 @@ impl std::fmt::Debug for EtcdStore {
 enum Request {
     Campaign(oneshot::Sender<Result<Campaign, StoreError>>),
     Resign(LeaderTerm, oneshot::Sender<Result<(), StoreError>>),
+    Withdraw(LeaderTerm, oneshot::Sender<Result<(), StoreError>>),
     Write(LeaderTerm, CommitId, Vec<Write>, oneshot::Sender<Result<(), CommitError>>),
     ReadBack(LeaderTerm, CommitId, oneshot::Sender<Result<bool, StoreError>>),
 }
@@ -144,6 +145,10 @@ impl StateStore for EtcdStore {
 
     async fn resign(&self, term: LeaderTerm) -> Result<(), StoreError> {
         self.ask(|answer| Request::Resign(term, answer), || Err(owner_ended())).await
+    }
+
+    async fn withdraw(&self, term: LeaderTerm) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Withdraw(term, answer), || Err(owner_ended())).await
     }
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {

@@ -82,6 +82,7 @@ impl Owner {
         match request {
             Request::Campaign(answer) => drop(answer.send(self.campaign().await)),
             Request::Resign(term, answer) => drop(answer.send(self.resign(term).await)),
+            Request::Withdraw(term, answer) => drop(answer.send(self.withdraw(term).await)),
             Request::Write(term, commit, writes, answer) => {
                 drop(answer.send(self.write(term, commit, writes).await));
             }
@@ -173,6 +174,12 @@ impl Owner {
             [TxnOp::put(layout.resigned(), term.0.to_string(), None), TxnOp::delete(layout.leader(), None)];
         let resign = Txn::new().when([layout.leads(term.0 as i64)]).and_then(resign);
         self.txn(resign).await.map(drop).map_err(unavailable("resign in"))
+    }
+
+    /// Without a word that the term before it has ended: `begin` overwrote whether it had.
+    async fn withdraw(&mut self, term: LeaderTerm) -> Result<(), StoreError> {
+        self.led = None;
+        self.end_own_term(term.0 as i64).await.map_err(unavailable("withdraw from the lead in"))
     }
 
     /// The id of a lease that nothing says is lost.
