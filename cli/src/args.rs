@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Dev(commands::dev::DevArgs),
     /// Create a map run from a job file
     Submit(commands::submit::SubmitArgs),
+    /// Print a Step Functions Distributed Map state as a job file
+    Convert(commands::convert::ConvertArgs),
     /// List map runs, newest first
     List(commands::list::ListArgs),
     /// Show a map run

@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod delete;
 pub(crate) mod dev;
 pub(crate) mod drain;
@@ -60,6 +61,7 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => Box::pin(run::run(*args, &output)).await,
         Command::Dev(args) => Box::pin(dev::dev(args, &output)).await,
         Command::Submit(args) => submit::submit(args, &global, &output).await,
+        Command::Convert(args) => convert::convert(args, &output),
         Command::List(args) => list::list(args, &global, &output).await,
         Command::Get(args) => get::get(args, &global, &output).await,
         Command::Watch(args) => watch::watch(args, &global, &output).await,
