@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Delete(commands::delete::DeleteArgs),
     /// List failed items with place and reason
     Failures(commands::failures::FailuresArgs),
+    /// List single batches with state, attempts, worker and error
+    Batches(commands::batches::BatchesArgs),
     /// Show what handlers said last in failed attempts
     Logs(commands::logs::LogsArgs),
     /// List or download result files

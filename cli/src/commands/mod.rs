@@ -1,5 +1,6 @@
 //! One file per command: its arguments, and what it does.
 
+pub(crate) mod batches;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -71,6 +72,7 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Redrive(args) => redrive::redrive(args, &global, &output).await,
         Command::Delete(args) => delete::delete(args, &global).await,
         Command::Failures(args) => failures::failures(args, &global, &output).await,
+        Command::Batches(args) => batches::batches(args, &global, &output).await,
         Command::Logs(args) => logs::logs(args, &global, &output).await,
         Command::Results(args) => results::results(args, &global, &output).await,
         Command::Workers => workers::workers(&global, &output).await,

@@ -174,7 +174,7 @@ class MapRunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBatches(self, request, context):
-        """Lists batches that are not simply pending or done: those in progress, waiting for another attempt, or failed.
+        """Lists batches by number, as far as the source is scanned. What is known of each is said at `Batch`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
