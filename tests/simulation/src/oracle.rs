@@ -7,6 +7,7 @@
 //! 5. What is acknowledged is durable.
 //! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
 //! 7. After the last fault every run ends.
+//! 8. Every batch is listed once, in the states that the counts tell (see `listing.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -174,7 +174,8 @@ class MapRunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBatches(self, request, context):
-        """Lists batches by number, as far as the source is scanned. What is known of each is said at `Batch`.
+        """Lists batches by number, as far as the source is scanned; of a run that has ended, those of shards of which a batch was
+        leased. What is known of each is said at `Batch`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
