@@ -6,6 +6,7 @@
 //! Start reading at `args` for the commands, at `commands` for what each does, at `all_in_one` for one process, at `asl` for
 //! state machines that become jobs.
 
+mod advice;
 mod all_in_one;
 mod args;
 mod asl;
