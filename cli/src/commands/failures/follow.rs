@@ -33,7 +33,7 @@ pub(super) async fn follow(
     let mut interrupts = Interrupts::listen()?;
     let mut follower = Follower::new(args, output);
     tokio::select! {
-        followed = follower.to_end(client, &args.name) => followed.map(|truncated| (Exit::Succeeded, truncated)),
+        followed = follower.follow(client, &args.name) => followed.map(|truncated| (Exit::Succeeded, truncated)),
         () = interrupts.next() => Ok((Exit::Interrupted, false)),
     }
 }
@@ -71,7 +71,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Follows the run to its end. A run that has ended before its failures are listed has no more of them.
-    async fn to_end(&mut self, client: &Client, name: &str) -> anyhow::Result<bool> {
+    async fn follow(&mut self, client: &Client, name: &str) -> anyhow::Result<bool> {
         let mut patience = Patience::default();
         loop {
             match self.look(client, name).await {
