@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Dev(commands::dev::DevArgs),
     /// Create a map run from a job file
     Submit(commands::submit::SubmitArgs),
+    /// Print a Step Functions Distributed Map state as a job file
+    Convert(commands::convert::ConvertArgs),
     /// List map runs, newest first
     List(commands::list::ListArgs),
     /// Show a map run
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Delete(commands::delete::DeleteArgs),
     /// List failed items with place and reason
     Failures(commands::failures::FailuresArgs),
+    /// List single batches with state, attempts, worker and error
+    Batches(commands::batches::BatchesArgs),
     /// Show what handlers said last in failed attempts
     Logs(commands::logs::LogsArgs),
     /// List or download result files

@@ -8,7 +8,7 @@ use warifu_common::wire::v1::{
     map_run,
 };
 
-use crate::{follow, progress, text};
+use crate::{advice, follow, progress, text};
 
 /// Characters of a sample's message that are shown.
 const MESSAGE_LIMIT: usize = 200;
@@ -38,7 +38,7 @@ pub(crate) fn full(run: &MapRun) -> String {
     for warning in &run.warnings {
         facts.add("Warning", &format!("{}: {}", warning.reason, warning.message));
     }
-    for advice in error_rate_advice(run) {
+    for advice in advice::advice(run).into_iter().chain(error_rate_advice(run)) {
         facts.add("Advice", &advice);
     }
     let mut text = facts.0;
@@ -61,6 +61,9 @@ pub(crate) fn summary(run: &MapRun) -> String {
     facts.add("compensation", &compensation(run));
     for warning in &run.warnings {
         facts.add("warning", &format!("{}: {}", warning.reason, warning.message));
+    }
+    for advice in advice::advice(run) {
+        facts.add("advice", &advice);
     }
     let mut text = facts.0;
     if let Some(group) = run.error_groups.first() {
@@ -382,6 +385,15 @@ mod tests {
         run.failure_counts = Some(FailureCounts { business: 1, system: 1 });
         assert!(full(&run).contains("\nAdvice     `warifu logs orders` shows"), "{}", full(&run));
         assert!(error_rate_advice(&failed_run()).is_empty(), "nothing was warned of");
+    }
+
+    #[test]
+    fn advice_on_what_failed_stands_in_the_summary_and_in_the_full_text() {
+        let mut run = failed_run();
+        assert!(!summary(&run).contains("advice") && !full(&run).contains("Advice"));
+        run.error_groups[0].error = "Exec.Signal.9".into();
+        assert!(summary(&run).contains("\nadvice     handlers are killed"), "{}", summary(&run));
+        assert!(full(&run).contains("\nAdvice     handlers are killed"), "{}", full(&run));
     }
 
     #[test]

@@ -50,20 +50,40 @@ pub(crate) async fn follow(
 
 /// Waits until a run is terminal, whatever happens to the connection.
 pub(crate) async fn wait_for_end(client: &Client, name: &str) -> anyhow::Result<MapRun> {
-    let mut give_up_at = None;
+    let mut patience = Patience::default();
     loop {
         match wait_once(client, name, WAIT_STEP).await {
             Ok(run) if is_terminal(&run) => return Ok(run),
-            Ok(_) => give_up_at = None,
-            Err(status) if CallError::from(&status).is_unreachable() => {
-                let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + UNREACHABLE_FOR);
-                if Instant::now() >= give_up_at {
-                    return Err(status).with_context(|| format!("wait for {name} at {}", client.endpoint()));
-                }
+            Ok(_) => patience.renew(),
+            Err(status) => {
+                let borne = patience.bear(status.into());
+                borne.with_context(|| format!("wait for {name} at {}", client.endpoint()))?;
                 sleep(RECONNECT_PAUSE).await;
             }
-            Err(status) => return Err(status.into()),
         }
+    }
+}
+
+/// Patience with a coordinator that does not answer for a while.
+#[derive(Default)]
+pub(crate) struct Patience {
+    give_up_at: Option<Instant>,
+}
+
+impl Patience {
+    /// It has answered.
+    pub(crate) fn renew(&mut self) {
+        self.give_up_at = None;
+    }
+
+    /// The error is given back unless the call may be repeated after a pause.
+    pub(crate) fn bear(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        let status = error.downcast_ref::<Status>();
+        if !status.is_some_and(|status| CallError::from(status).is_unreachable()) {
+            return Err(error);
+        }
+        let give_up_at = *self.give_up_at.get_or_insert_with(|| Instant::now() + UNREACHABLE_FOR);
+        if Instant::now() < give_up_at { Ok(()) } else { Err(error) }
     }
 }
 

@@ -3,10 +3,13 @@
 //! Owns the command line, what is printed, and the exit status. It deliberately knows nothing of scheduling or of data
 //! formats: in one process, too, it speaks to its coordinator through the public API.
 //!
-//! Start reading at `args` for the commands, at `commands` for what each does, at `all_in_one` for one process.
+//! Start reading at `args` for the commands, at `commands` for what each does, at `all_in_one` for one process, at `asl` for
+//! state machines that become jobs.
 
+mod advice;
 mod all_in_one;
 mod args;
+mod asl;
 mod client;
 mod commands;
 mod data_dir;
@@ -24,6 +27,7 @@ mod problem;
 mod progress;
 mod table;
 mod text;
+mod text_file;
 mod worker_process;
 
 use std::process::ExitCode;

@@ -1,7 +1,9 @@
 //! One file per command: its arguments, and what it does.
 
+pub(crate) mod batches;
 pub(crate) mod cluster;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod delete;
 pub(crate) mod dev;
 pub(crate) mod drain;
@@ -60,6 +62,7 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => Box::pin(run::run(*args, &output)).await,
         Command::Dev(args) => Box::pin(dev::dev(args, &output)).await,
         Command::Submit(args) => submit::submit(args, &global, &output).await,
+        Command::Convert(args) => convert::convert(args, &output),
         Command::List(args) => list::list(args, &global, &output).await,
         Command::Get(args) => get::get(args, &global, &output).await,
         Command::Watch(args) => watch::watch(args, &global, &output).await,
@@ -69,6 +72,7 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Redrive(args) => redrive::redrive(args, &global, &output).await,
         Command::Delete(args) => delete::delete(args, &global).await,
         Command::Failures(args) => failures::failures(args, &global, &output).await,
+        Command::Batches(args) => batches::batches(args, &global, &output).await,
         Command::Logs(args) => logs::logs(args, &global, &output).await,
         Command::Results(args) => results::results(args, &global, &output).await,
         Command::Workers => workers::workers(&global, &output).await,

@@ -1,7 +1,6 @@
-//! `warifu submit`: creates a map run from a job file.
+//! `warifu submit`: creates a map run from a job file, or from a Step Functions Distributed Map state.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
@@ -11,22 +10,27 @@ use warifu_common::wire::v1::{CreateMapRunRequest, MapRun};
 
 use crate::args::GlobalArgs;
 use crate::client::Client;
+use crate::commands::convert::converted;
 use crate::commands::watch::watch_to_end;
 use crate::exit::Exit;
 use crate::output::{Output, pretty};
 use crate::problem::Problem;
 use crate::progress::Progress;
-use crate::{describe, text};
+use crate::text_file::TextFile;
+use crate::{asl, describe, text};
 
 /// Arguments of `submit`.
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
-    /// The job file, YAML or JSON; `-`: stdin
+    /// The job file, YAML or JSON, or a state machine with a Distributed Map state; `-`: stdin
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// A value in place of the file's, such as itemReader.key=x.csv; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// The Map state, if the file is a state machine with several that are distributed
+    #[arg(long, value_name = "NAME")]
+    state: Option<String>,
     /// The run's ID; absent: generated. The same ID with the same job gives the run that exists
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -75,10 +79,17 @@ pub(crate) async fn submit(args: SubmitArgs, global: &GlobalArgs, output: &Outpu
 }
 
 fn request(args: &SubmitArgs) -> anyhow::Result<CreateMapRunRequest> {
-    let text = read_job_file(&args.file)?;
+    let file = TextFile::new("the job file", &args.file);
+    let unreadable =
+        |problem: Problem| problem.advise("`warifu get ID --spec` writes one of a run that exists");
+    let text = file.read(MAX_TEXT_BYTES).map_err(unreadable)?;
+    let text = match asl::is_asl(&text) {
+        true => job_of_state(&file.name(), &text, args.state.as_deref())?,
+        false => text,
+    };
     let changes = args.set.iter().map(|set| Override::from_str(set)).collect::<Result<Vec<_>, _>>()?;
-    let mut request = codec::parse_job_file(&text, &changes)
-        .with_context(|| format!("{} cannot be used", name_of(&args.file)))?;
+    let mut request =
+        codec::parse_job_file(&text, &changes).with_context(|| format!("{} cannot be used", file.name()))?;
     if let Some(id) = &args.id {
         request.map_run_id.clone_from(id);
     }
@@ -87,37 +98,19 @@ fn request(args: &SubmitArgs) -> anyhow::Result<CreateMapRunRequest> {
     Ok(request)
 }
 
-fn name_of(path: &Path) -> String {
-    if path == Path::new("-") {
-        "the job file on stdin".to_owned()
-    } else {
-        format!("the job file {}", path.display())
+/// The job file of a Distributed Map state; a job that would do other work than the state is not submitted.
+fn job_of_state(file: &str, text: &str, state: Option<&str>) -> anyhow::Result<String> {
+    let conversion = converted(file, text, state, None)?;
+    let changed = conversion.losses.iter().filter(|loss| loss.changes_the_work).count();
+    if changed > 0 {
+        let lost = text::counted(changed as u64, "field");
+        return Err(Problem::new(format!(
+            "{file} does not say all of the job: {lost} could not be carried over"
+        ))
+        .advise("write a job file with `warifu convert`, complete it, and submit that")
+        .into());
     }
-}
-
-fn read_job_file(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    // One byte more than the codec takes: it then says that the text is too long.
-    let limit = MAX_TEXT_BYTES as u64 + 1;
-    if path == Path::new("-") {
-        std::io::stdin()
-            .take(limit)
-            .read_to_string(&mut text)
-            .context("cannot read the job file from stdin")?;
-        return Ok(text);
-    }
-    let unreadable = |error: std::io::Error| {
-        Problem::new(format!("cannot read {}", name_of(path)))
-            .advise("`warifu get ID --spec` writes one of a run that exists")
-            .caused_by(error)
-    };
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(limit).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
-    };
-    read.map_err(unreadable)?;
-    Ok(text)
+    Ok(codec::to_json(&conversion.spec).to_string())
 }
 
 fn warn(run: &MapRun) {
@@ -170,6 +163,37 @@ mod tests {
         assert!(request.require_handler && !request.validate_only);
         let spec = request.map_run.and_then(|run| run.spec).expect("the job has a spec");
         assert_eq!(spec.item_reader.map(|reader| reader.key), Some("b.csv".to_owned()));
+    }
+
+    fn request_of(file: &str, arguments: &[&str]) -> anyhow::Result<CreateMapRunRequest> {
+        let directory = tempfile::tempdir().expect("there is room for a file");
+        let path = directory.path().join("sm.asl.json");
+        std::fs::write(&path, file).expect("there is room for a file");
+        let path = path.to_str().expect("the path is UTF-8");
+        request(&parsed(&[&["-f", path], arguments].concat()))
+    }
+
+    const STATE: &str = r#"{"Type": "Map", "Label": "users", "MaxConcurrency": 5,
+        "ItemReader": {"Resource": "arn:aws:states:::s3:getObject", "ReaderConfig": {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"},
+            "Parameters": {"Bucket": "input", "Key": "a.csv"}},
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "T",
+            "States": {"T": {"Type": "Task", "Resource": "arn:aws:lambda:r:1:function:stats", "End": true}}}"#;
+
+    #[test]
+    fn a_distributed_map_state_is_a_job_file_too() {
+        let request =
+            request_of(&format!("{STATE}}}"), &["--set", "maxConcurrency=7"]).expect("all is carried over");
+        let spec = request.map_run.and_then(|run| run.spec).expect("the job has a spec");
+        assert_eq!((spec.max_concurrency, spec.labels["label"].as_str()), (7, "users"));
+        assert_eq!(spec.item_processor.map(|processor| processor.handler), Some("stats".to_owned()));
+    }
+
+    #[test]
+    fn a_state_that_would_become_another_job_is_not_submitted() {
+        let by_path = format!(r#"{STATE}, "ToleratedFailureCountPath": "$.tolerated"}}"#);
+        let error = request_of(&by_path, &[]).expect_err("the limit is not known");
+        assert!(error.to_string().contains("1 field could not be carried over"), "{error}");
+        request_of(&format!(r#"{STATE}, "ResultPath": null}}"#), &[]).expect("the work is the same");
     }
 
     #[test]

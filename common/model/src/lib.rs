@@ -6,6 +6,7 @@
 //!
 //! Start at [`spec::MapRunSpec`] for what users ask for, at [`protocol`] for the lease protocol.
 
+mod batch;
 mod compensation;
 mod counts;
 mod failure;
@@ -19,6 +20,7 @@ mod time;
 mod tolerance;
 mod view;
 
+pub use batch::{BatchPlace, BatchState, BatchView};
 pub use compensation::{
     Compensation, CompensationCall, CompensationState, CompensationStatus, CompensationTrigger,
 };

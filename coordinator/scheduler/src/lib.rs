@@ -8,6 +8,7 @@
 //! status in one transaction, and only when that is done applied, answered and shown.
 
 mod alert;
+mod batches;
 mod broken_rule;
 mod candidates;
 mod commit;
@@ -42,6 +43,7 @@ mod window;
 mod worker;
 
 pub use alert::{AlertLevel, ErrorRateAlert};
+pub use batches::{BatchPage, BatchQuery, Batches};
 pub use broken_rule::BrokenRule;
 pub use compensation::compensation_warning;
 

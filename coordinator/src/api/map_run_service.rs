@@ -6,7 +6,7 @@ use warifu_common::wire::v1::map_run_service_server::MapRunService;
 use warifu_model::{MapRunId, MapRunView};
 use warifu_scheduler::{Event, Reply};
 
-use super::{ApiError, Context, create, failures, list, map_run_id, redrive, watch, wrong_reply};
+use super::{ApiError, Context, batches, create, failures, list, map_run_id, redrive, watch, wrong_reply};
 
 /// Characters of a stop's cause that are kept: an error's cause takes 1 KiB at most.
 const MAX_CAUSE_CHARS: usize = 200;
@@ -141,8 +141,6 @@ impl MapRunService for MapRuns {
         &self,
         request: Request<v1::ListBatchesRequest>,
     ) -> Result<Response<v1::ListBatchesResponse>, Status> {
-        let map_run = map_run_id("parent", &request.into_inner().parent)?;
-        self.context.map_run(map_run).await?;
-        Err(ApiError::NotSupported { what: "listing single batches".into() }.into())
+        Ok(Response::new(batches::list(&self.context, request.into_inner()).await?))
     }
 }

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::driver::DriverHandle;
 use crate::state_store::StateStore;
 
+mod batches;
 mod create;
 mod error;
 mod failures;

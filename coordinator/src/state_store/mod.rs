@@ -258,15 +258,20 @@ pub trait StateStore: Send + Sync + 'static {
         get(self, &keys::plan(id)).await
     }
 
+    /// Shard records of a run from number `from` on, in order, at most `limit`.
+    async fn shards_from(
+        &self,
+        id: &MapRunId,
+        from: ShardNumber,
+        limit: usize,
+    ) -> Result<Vec<(ShardNumber, ShardRecord)>, StoreError> {
+        let range = KeyRange { start: keys::shard(id, from), ..keys::shards(id) };
+        shard_records(&self.scan(&range, limit).await?)
+    }
+
     /// All shard records of a run, in order.
     async fn load_shards(&self, id: &MapRunId) -> Result<Vec<(ShardNumber, ShardRecord)>, StoreError> {
-        let rows = scan_all(self, keys::shards(id)).await?;
-        rows.iter()
-            .map(|(key, value)| {
-                let shard = keys::shard_of(key).ok_or_else(|| misplaced(key, "shard"))?;
-                Ok((shard, codec::decode(key, value)?))
-            })
-            .collect()
+        shard_records(&scan_all(self, keys::shards(id)).await?)
     }
 
     /// Failed items of a run in the order in which they were counted: the `from`-th and on, at most `limit`.
@@ -327,6 +332,14 @@ async fn scan_all<S: StateStore + ?Sized>(store: &S, mut range: KeyRange) -> Res
             _ => return Ok(all),
         }
     }
+}
+
+fn shard_records(rows: &[Row]) -> Result<Vec<(ShardNumber, ShardRecord)>, StoreError> {
+    let record = |(key, value): &Row| {
+        let shard = keys::shard_of(key).ok_or_else(|| misplaced(key, "shard"))?;
+        Ok((shard, codec::decode(key, value)?))
+    };
+    rows.iter().map(record).collect()
 }
 
 async fn get<T: codec::Stored, S: StateStore + ?Sized>(

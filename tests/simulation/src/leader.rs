@@ -2,7 +2,9 @@
 
 use warifu_model::protocol::{CoordinatorMessage, ReportVerdict, RunFault};
 use warifu_model::{Now, ResultLocation, Timestamp, WallTime, error_name};
-use warifu_scheduler::{Commit, Config, Effect, Effects, Event, ManifestOrder, Scheduler, StreamId};
+use warifu_scheduler::{
+    Commit, CommitOutcome, Config, Effect, Effects, Event, ManifestOrder, Scheduler, StreamId,
+};
 
 use crate::world::{Fate, Happening, Instant, MS, SECOND, World};
 
@@ -96,9 +98,15 @@ impl World {
         }
         let now = reading(&leader.clock, self.now);
         let mut effects = Effects::new();
+        // After any other end of a transaction the store may be ahead of what the leader knows.
+        let has_counted = matches!(event, Event::CommitFinished { outcome: CommitOutcome::Done, .. });
         leader.scheduler.step(now, event, &mut effects);
         leader.scheduler.take_changed();
         leader.scheduler.check_invariants().map_err(|violation| violation.0)?;
+        let leads = self.leaders[index].scheduler.term() == self.store.term;
+        if has_counted && leads && !self.plan.large_run {
+            self.check_listed(&self.leaders[index].scheduler, now)?;
+        }
         self.carry_out(index, effects)
     }
 

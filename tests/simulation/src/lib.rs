@@ -10,6 +10,7 @@ mod compensation;
 mod data;
 mod faults;
 mod leader;
+mod listing;
 mod measure;
 mod oracle;
 mod pace;

@@ -7,7 +7,8 @@
 //! 5. What is acknowledged is durable; what is refused is not reported for ever.
 //! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
 //! 7. A run with a rate keeps to it (see `pace.rs`).
-//! 8. After the last fault every run ends.
+//! 8. Every batch is listed once, in the states that the counts tell (see `listing.rs`).
+//! 9. After the last fault every run ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -14,6 +14,7 @@
 mod harness;
 
 mod bad_input;
+mod batches;
 mod cluster;
 mod compensation;
 mod concurrency;

@@ -1,5 +1,6 @@
 //! `warifu failures`: failed items with place and reason; as CSV, their records byte for byte, to fix and submit.
 
+mod follow;
 mod rejected;
 
 use clap::Args;
@@ -37,6 +38,9 @@ pub(crate) struct FailuresArgs {
     /// Show at most so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Print each failure once, as it comes, until the run has ended; JSON and YAML: a document for each
+    #[arg(long)]
+    follow: bool,
 }
 
 impl FailuresArgs {
@@ -57,10 +61,12 @@ pub(crate) async fn failures(
     }
     let client = Client::connect(global).await?;
     let run = get::fetch(&client, &args.name).await?;
-    let truncated = if wants_csv {
-        write_rejected(&client, &args, &run, output).await?
+    let (exit, truncated) = if args.follow {
+        follow::follow(&client, &args, output).await?
+    } else if wants_csv {
+        (Exit::Succeeded, write_rejected(&client, &args, &run, output).await?)
     } else {
-        show(&client, &args, output).await?
+        (Exit::Succeeded, show(&client, &args, output).await?)
     };
     if truncated {
         eprintln!(
@@ -68,12 +74,20 @@ pub(crate) async fn failures(
             text::id_of(&args.name)
         );
     }
-    Ok(Exit::Succeeded)
+    Ok(exit)
+}
+
+/// How much of each failure the output needs.
+fn wanted_view(output: &Output) -> item_failure_view::Type {
+    match output.format() {
+        Format::Csv => item_failure_view::Type::Full,
+        Format::Table | Format::Json | Format::Yaml => item_failure_view::Type::Basic,
+    }
 }
 
 /// Prints failures as table, JSON or YAML; true if the run has more than are kept.
 async fn show(client: &Client, args: &FailuresArgs, output: &Output) -> anyhow::Result<bool> {
-    let mut pages = Pages::new(client, &args.wanted(item_failure_view::Type::Basic));
+    let mut pages = Pages::new(client, &args.wanted(wanted_view(output)));
     let mut failures = Vec::new();
     while let Some(page) = pages.next().await? {
         failures.extend(page.item_failures);
@@ -90,7 +104,7 @@ async fn write_rejected(
     run: &MapRun,
     output: &Output,
 ) -> anyhow::Result<bool> {
-    let mut pages = Pages::new(client, &args.wanted(item_failure_view::Type::Full));
+    let mut pages = Pages::new(client, &args.wanted(wanted_view(output)));
     let mut rejected = RejectedRecords::new(delimiter_of(run), args.with_errors);
     while let Some(page) = pages.next().await? {
         output.bytes(&rejected.page(&page.header, &page.item_failures))?;

@@ -197,6 +197,23 @@ async fn limits_can_be_changed_where_the_mask_names_them() {
 }
 
 #[tokio::test]
+async fn batches_are_listed_of_runs_that_there_are_under_tokens_of_their_own() {
+    let mut harness = Harness::start().await;
+    let request = v1::ListBatchesRequest { parent: "run-1".into(), ..Default::default() };
+    let absent = harness.map_runs.list_batches(request.clone()).await.unwrap_err();
+    assert_eq!(code_and_reason(&absent), (Code::NotFound, "MAP_RUN_NOT_FOUND".into()));
+    harness.create("run-1", harness.spec()).await.unwrap();
+    let page = harness.map_runs.list_batches(request.clone()).await.unwrap().into_inner();
+    assert!(page.batches.is_empty() && page.next_page_token.is_empty(), "nothing is scanned: {page:?}");
+    let negative = v1::ListBatchesRequest { page_size: -1, ..request.clone() };
+    let refused = harness.map_runs.list_batches(negative).await.unwrap_err();
+    assert_eq!(violated_fields(&refused), ["page_size"]);
+    let foreign = v1::ListBatchesRequest { page_token: "AAAA".into(), ..request };
+    let refused = harness.map_runs.list_batches(foreign).await.unwrap_err();
+    assert_eq!(code_and_reason(&refused), (Code::InvalidArgument, "INVALID_PAGE_TOKEN".into()));
+}
+
+#[tokio::test]
 async fn only_a_terminal_run_can_be_deleted_and_its_id_is_not_free_again() {
     let mut harness = Harness::start().await;
     harness.create("run-1", harness.spec()).await.unwrap();

@@ -606,7 +606,7 @@ class ItemSource(_message.Message):
     def __init__(self, bucket: _Optional[str] = ..., key: _Optional[str] = ..., version_id: _Optional[str] = ..., byte_offset: _Optional[int] = ..., byte_length: _Optional[int] = ..., line: _Optional[int] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("name", "number", "state", "first_index", "item_count", "attempts", "round", "loss_count", "worker", "next_attempt_time")
+    __slots__ = ("name", "number", "state", "first_index", "item_count", "attempts", "round", "loss_count", "worker", "next_attempt_time", "failed_item_count", "error", "cause", "fail_time", "lease_time")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Batch.State]
@@ -635,6 +635,11 @@ class Batch(_message.Message):
     LOSS_COUNT_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _ClassVar[int]
+    FAILED_ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    FAIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    LEASE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     number: int
     state: Batch.State
@@ -645,4 +650,9 @@ class Batch(_message.Message):
     loss_count: int
     worker: str
     next_attempt_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[Batch.State, str]] = ..., first_index: _Optional[int] = ..., item_count: _Optional[int] = ..., attempts: _Optional[int] = ..., round: _Optional[int] = ..., loss_count: _Optional[int] = ..., worker: _Optional[str] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    failed_item_count: int
+    error: str
+    cause: str
+    fail_time: _timestamp_pb2.Timestamp
+    lease_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[Batch.State, str]] = ..., first_index: _Optional[int] = ..., item_count: _Optional[int] = ..., attempts: _Optional[int] = ..., round: _Optional[int] = ..., loss_count: _Optional[int] = ..., worker: _Optional[str] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_item_count: _Optional[int] = ..., error: _Optional[str] = ..., cause: _Optional[str] = ..., fail_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lease_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

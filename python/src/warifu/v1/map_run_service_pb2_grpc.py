@@ -174,7 +174,8 @@ class MapRunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBatches(self, request, context):
-        """Lists batches that are not simply pending or done: those in progress, waiting for another attempt, or failed.
+        """Lists batches by number, as far as the source is scanned; of a run that has ended, those of shards of which a batch was
+        leased. What is known of each is said at `Batch`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,151 @@
+//! Payload templates: objects in which keys that end in `.$` take their value by path.
+
+use serde_json::{Map, Value as Json};
+
+use super::fields::Losses;
+use super::path;
+
+/// What of AWS's context object templates of every kind may take.
+const CONTEXT: [&str; 5] = [
+    "$$.Execution.Id",
+    "$$.Execution.StartTime",
+    "$$.Execution.RedriveCount",
+    "$$.Execution.Input",
+    "$$.State.EnteredTime",
+];
+
+/// Where a template stands decides what else it may take.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// `ItemSelector`: the item.
+    Selector,
+    /// `BatchInput`: the batch.
+    Batch,
+    /// The payload of a task: the batch. There `$` is what the child gets, in a job it is the run's input.
+    Payload,
+}
+
+impl Kind {
+    fn context(self) -> [&'static str; 3] {
+        match self {
+            Kind::Selector => ["$$.Map.Item.Index", "$$.Map.Item.Value", "$$.Map.Item.Source"],
+            Kind::Batch | Kind::Payload => {
+                ["$$.Map.Item.BatchId", "$$.Map.Item.BatchNumber", "$$.Map.Item.BatchSize"]
+            }
+        }
+    }
+
+    fn takes(self, reference: &str) -> bool {
+        CONTEXT.iter().chain(&self.context()).any(|known| {
+            reference.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+}
+
+/// The template without the entries that a job cannot have; those are noted.
+pub(super) fn carried(template: &Json, at: &str, kind: Kind, losses: &mut Losses<'_>) -> Json {
+    match template {
+        Json::Object(object) => Json::Object(object_carried(object, at, kind, losses)),
+        Json::Array(values) => {
+            let carried = values.iter().enumerate();
+            Json::Array(carried.map(|(i, value)| carried_at(value, at, i, kind, losses)).collect())
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => template.clone(),
+    }
+}
+
+fn carried_at(value: &Json, at: &str, index: usize, kind: Kind, losses: &mut Losses<'_>) -> Json {
+    carried(value, &format!("{at}[{index}]"), kind, losses)
+}
+
+fn object_carried(
+    object: &Map<String, Json>,
+    at: &str,
+    kind: Kind,
+    losses: &mut Losses<'_>,
+) -> Map<String, Json> {
+    let mut carried_object = Map::new();
+    for (key, value) in object {
+        let at = path::join(at, key);
+        let problem = if key.ends_with(".$") { problem(value, kind) } else { None };
+        match problem {
+            Some(why) => losses.changes_the_work(at, why),
+            None => _ = carried_object.insert(key.clone(), carried(value, &at, kind, losses)),
+        }
+    }
+    carried_object
+}
+
+/// Why a job cannot take a value so.
+fn problem(reference: &Json, kind: Kind) -> Option<String> {
+    let Some(text) = reference.as_str() else {
+        return Some(format!("{reference} is no path"));
+    };
+    if let Some(function) = text.strip_prefix("States.") {
+        let name = function.split('(').next().unwrap_or_default();
+        return Some(format!(
+            "the intrinsic function States.{name} is not supported; let the handler compute it"
+        ));
+    }
+    if text.starts_with("$$") {
+        return (!kind.takes(text))
+            .then(|| format!("{text} of the context object is not there in a map run"));
+    }
+    match text.strip_prefix('$') {
+        Some(rest) if matches!(kind, Kind::Payload) && !starts_a_name(rest) => Some(format!(
+            "{text} is a part of the batch; paths of a job's payload lead into the run's input: take it in the handler"
+        )),
+        Some(rest) if !starts_a_name(rest) => None,
+        Some(_) => Some(format!("{text} is a variable, which a map run has none of; write its value")),
+        None => Some(format!("`{text}` is no path")),
+    }
+}
+
+fn starts_a_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_map_run_has_is_carried_and_the_rest_is_named() {
+        let template = json!({
+            "constant": 1, "fromInput.$": "$.a[0]", "index.$": "$$.Map.Item.Index", "key.$": "$$.Map.Item.Key",
+            "of.$": "$$.Map.Item.Value.id", "name.$": "States.Format('{}', $.a)", "variable.$": "$total",
+            "nested": {"list": [{"x.$": "$$.StateMachine.Id"}]}, "batch.$": "$$.Map.Item.BatchId",
+        });
+        let mut losses = Losses::new(None);
+        let job = carried(&template, "$.ItemSelector", Kind::Selector, &mut losses);
+        assert_eq!(
+            job,
+            json!({
+                "constant": 1, "fromInput.$": "$.a[0]", "index.$": "$$.Map.Item.Index",
+                "of.$": "$$.Map.Item.Value.id", "nested": {"list": [{}]},
+            })
+        );
+        let lost: Vec<String> = losses.into_list().into_iter().map(|loss| loss.path).collect();
+        assert_eq!(
+            lost,
+            [
+                "$.ItemSelector['key.$']",
+                "$.ItemSelector['name.$']",
+                "$.ItemSelector['variable.$']",
+                "$.ItemSelector.nested.list[0]['x.$']",
+                "$.ItemSelector['batch.$']",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_batch_that_a_task_takes_apart_is_no_input_of_a_run() {
+        let template = json!({"rows.$": "$.Items", "all.$": "$", "run.$": "$$.Execution.Id", "mode": "fast"});
+        let mut losses = Losses::new(None);
+        let job = carried(&template, "$.Payload", Kind::Payload, &mut losses);
+        assert_eq!(job, json!({"run.$": "$$.Execution.Id", "mode": "fast"}));
+        assert_eq!(losses.into_list().len(), 2);
+    }
+}
