@@ -15,6 +15,7 @@ mod range_set;
 mod retry;
 pub mod spec;
 mod state;
+pub mod template;
 mod time;
 mod tolerance;
 mod view;

@@ -24,7 +24,7 @@ impl Scheduler {
         let runs: Vec<MapRunId> = self.running_ids();
         for id in runs {
             while let Some(wanted) = self.next_scan(&id) {
-                let Some(worker) = self.idle_scanner(&id, wanted) else { break };
+                let Some(worker) = self.idle_scanner(&id) else { break };
                 self.order_scan(&id, worker, wanted, effects);
             }
         }
@@ -58,12 +58,12 @@ impl Scheduler {
     }
 
     /// A worker that reads nothing: one that offers the handler if there is any, of those the least busy.
-    fn idle_scanner(&self, id: &MapRunId, shard: Option<u32>) -> Option<Incarnation> {
+    fn idle_scanner(&self, id: &MapRunId) -> Option<Incarnation> {
         let map_run = self.map_runs.get(id)?;
         let handler = &map_run.spec.item_processor.handler;
         let version = map_run.record.cut_version;
         let able = |worker: &&crate::worker::Worker| {
-            let knows_cut = shard.is_none() || worker.cut_versions.contains(&version);
+            let knows_cut = worker.cut_versions.contains(&version);
             worker.is_reachable() && worker.scanning.is_none() && !worker.draining && knows_cut
         };
         let anybody_offers = self.handler_is_offered(handler);
@@ -318,6 +318,8 @@ impl MapRun {
             max_columns: config.max_columns,
             failures: results.clone().unwrap_or_else(|| (bucket.clone(), format!("{prefix}{}/", self.id))),
             inline_output_bytes: if results.is_none() { config.max_output_bytes } else { 0 },
+            create_time: self.record.create_time,
+            start_time: self.status.start_time.unwrap_or(self.record.create_time),
             results,
         });
         self.context = Some(context.clone());

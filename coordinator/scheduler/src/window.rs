@@ -248,7 +248,7 @@ mod tests {
             slots: 4,
             handlers: Vec::new(),
             cache_bytes: 0,
-            cut_versions: vec![warifu_dataset::CUT_VERSION],
+            cut_versions: warifu_dataset::CUT_VERSIONS.collect(),
             draining: false,
             held_slots: BTreeMap::new(),
             leases: Vec::new(),

@@ -37,6 +37,7 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                 max_items: Some(9),
                 range: Some((1, None)),
             },
+            item_selector: None,
             item_batcher: ItemBatcher {
                 configured: true,
                 max_items_per_batch: 25,
@@ -54,6 +55,8 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                     max_delay: Some(Duration::from_secs(60)),
                     jitter_strategy: JitterStrategy::Full,
                 }],
+                payload: None,
+                output_path: None,
             },
             max_concurrency: Some(5),
             tolerance: Tolerance { count: Some(7), percentage: Some(2.5) },

@@ -150,6 +150,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             max_items: None,
             range: None,
         },
+        item_selector: None,
         item_batcher: ItemBatcher {
             configured: true,
             max_items_per_batch: max_items,
@@ -160,6 +161,8 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             handler: handler(),
             timeout: Duration::from_secs(900),
             retry: retry(random),
+            payload: None,
+            output_path: None,
         },
         max_concurrency: if random.chance(20) { None } else { Some(random.between(1, 5) as u32) },
         tolerance: tolerance(random),

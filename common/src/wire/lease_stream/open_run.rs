@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use prost_types::Timestamp;
 use warifu_dataset::Header;
+use warifu_model::WallTime;
 use warifu_model::protocol::{RunContext, SourcePin};
 use warifu_model::spec::MapRunSpec;
 
 use super::InvalidMessage;
 use super::identity::{map_run, required};
+use crate::wire::time::{timestamp, wall_time};
 use crate::wire::v1;
 
 impl From<&RunContext> for v1::OpenRun {
@@ -25,6 +28,8 @@ impl From<&RunContext> for v1::OpenRun {
             results: context.results.as_ref().map(location),
             failures: Some(location(&context.failures)),
             inline_output_bytes: context.inline_output_bytes,
+            create_time: Some(timestamp(context.create_time)),
+            start_time: Some(timestamp(context.start_time)),
         }
     }
 }
@@ -43,7 +48,14 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
         results: context.results.map(read_location),
         failures: read_location(required(context.failures, "failures")?),
         inline_output_bytes: context.inline_output_bytes,
+        create_time: read_time(context.create_time),
+        start_time: read_time(context.start_time),
     }))
+}
+
+/// Coordinators that know no templates leave the times out, and have no run that asks for them.
+fn read_time(time: Option<Timestamp>) -> WallTime {
+    time.map_or(WallTime(0), |time| wall_time(&time))
 }
 
 fn source(pin: &SourcePin) -> v1::SourcePin {

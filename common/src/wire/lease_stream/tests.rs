@@ -180,6 +180,8 @@ itemProcessor: {handler: echo, retry: [{errorEquals: [States.ALL], jitterStrateg
         results,
         failures: ("system".into(), "warifu/".into()),
         inline_output_bytes: 4096,
+        create_time: WallTime(1_700_000_000_123),
+        start_time: WallTime(1_700_000_001_000),
     }
 }
 

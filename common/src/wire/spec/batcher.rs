@@ -25,9 +25,6 @@ pub(super) fn read(batcher: Option<&v1::ItemBatcher>, violations: &mut Violation
     );
     let input = "spec.item_batcher.batch_input";
     let batch_input = check::free_form(batcher.batch_input.as_ref(), input, violations);
-    if let Some(object) = &batch_input {
-        check::refuse_paths(object, input, violations);
-    }
     let read = ItemBatcher {
         configured: true,
         max_items_per_batch: or_default(batcher.max_items_per_batch, defaults.max_items_per_batch),
@@ -50,9 +47,5 @@ fn check_bytes(batcher: &ItemBatcher, violations: &mut Violations) {
     let field = "spec.item_batcher.max_input_bytes_per_batch";
     violations.require(limit <= LARGEST_MAX_INPUT_BYTES_PER_BATCH, field, || {
         format!("is {limit}; at most {LARGEST_MAX_INPUT_BYTES_PER_BATCH} bytes are allowed")
-    });
-    let envelope = batcher.envelope_bytes();
-    violations.require(envelope < limit, field, || {
-        format!("is {limit}, but a batch without items takes {envelope} bytes: make batchInput smaller or the limit larger")
     });
 }

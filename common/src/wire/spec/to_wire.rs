@@ -25,7 +25,7 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             input: (!spec.input.is_empty()).then(|| object_from_json(&spec.input)),
             labels: spec.labels.clone(),
             items: Vec::new(),
-            item_selector: None,
+            item_selector: spec.item_selector.as_ref().map(object_from_json),
             adaptive_concurrency: None,
             max_items_per_second: 0.0,
             compensation: spec.compensation.as_ref().map(Into::into),
@@ -92,7 +92,8 @@ fn processor(processor: &ItemProcessor) -> v1::ItemProcessor {
         handler: processor.handler.to_string(),
         timeout_seconds: whole_seconds(processor.timeout),
         retry: processor.retry.iter().map(retrier).collect(),
-        ..Default::default()
+        payload: processor.payload.as_ref().map(object_from_json),
+        output_path: processor.output_path.clone().unwrap_or_default(),
     }
 }
 

@@ -139,7 +139,7 @@ impl PlannedColumn {
 
     fn value(&self, call: &BatchCall, item: &CallItem<'_>) -> Result<SqlValue, CallFailure> {
         match &self.origin {
-            Origin::Field(field) => self.field_value(item.get(field)),
+            Origin::Field(field) => self.field_value(item.get(field).as_deref()),
             Origin::Value(value) => Ok(value.clone()),
             Origin::Context(context) => Ok(context_value(self.dialect, *context, call, item)),
         }
