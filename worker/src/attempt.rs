@@ -81,9 +81,7 @@ impl Attempt {
                 continue;
             }
             match self.unfitness(item) {
-                Some(failure) => {
-                    unfit.push(FailureGroup { items: [offset].into_iter().collect(), failure })
-                }
+                Some(failure) => unfit.push(FailureGroup { items: [offset].into_iter().collect(), failure }),
                 None => sent.push(offset),
             }
         }
@@ -102,7 +100,9 @@ impl Attempt {
         }
         let (bytes, limit) = (shape.item_bytes(item), self.run.context.max_record_bytes);
         (bytes > limit).then(|| {
-            let cause = format!("itemSelector makes {bytes} bytes of the item; at most {limit} are allowed (max_record_bytes)");
+            let cause = format!(
+                "itemSelector makes {bytes} bytes of the item; at most {limit} are allowed (max_record_bytes)"
+            );
             CallFailure::business(error_name::RECORD_TOO_LARGE, cause)
         })
     }

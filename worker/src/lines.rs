@@ -78,7 +78,8 @@ pub(crate) fn write_lines(
     sent: &[u32],
     decided: &Decided,
 ) -> BatchLines {
-    let mut lines = BatchLines { failed: failed_lines(wanted.shape, place, batch, decided), ..BatchLines::default() };
+    let mut lines =
+        BatchLines { failed: failed_lines(wanted.shape, place, batch, decided), ..BatchLines::default() };
     if decided.call != CallOutcome::Answered {
         return lines;
     }
@@ -115,12 +116,7 @@ fn succeeded_lines<'a>(
 }
 
 /// Items as the handler got them; those that have no shape, and so never reached it, as they are in the data.
-fn failed_lines(
-    shape: Option<&ItemShape>,
-    place: &BatchPlace,
-    batch: &Batch,
-    decided: &Decided,
-) -> Lines {
+fn failed_lines(shape: Option<&ItemShape>, place: &BatchPlace, batch: &Batch, decided: &Decided) -> Lines {
     let mut line = LineWriter::new(place);
     let status = status_of(decided.call);
     for group in &decided.failed {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use warifu_common::dataset::{CutRules, Dialect, Limits};
 use warifu_common::model::WorkerId;
-use warifu_common::model::template::RunTemplates;
 use warifu_common::model::protocol::RunContext;
+use warifu_common::model::template::RunTemplates;
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
 
 use crate::handler::RunFacts;
@@ -38,9 +38,10 @@ impl OpenRun {
         };
         let templates = RunTemplates::new(&context.spec, &context.template_facts())
             .expect("templates are checked when a specification is read");
-        let rules = context.header.clone().map(|header| {
-            Arc::new(templates.cut_rules(&context.spec, header, context.max_record_bytes))
-        });
+        let rules = context
+            .header
+            .clone()
+            .map(|header| Arc::new(templates.cut_rules(&context.spec, header, context.max_record_bytes)));
         let facts = RunFacts {
             map_run: context.map_run.clone(),
             worker,

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::error;
-use warifu_common::dataset::{CUT_VERSION, CUT_VERSIONS, Probe, ProbeError, ScanRequest, ShardScan, probe, scan};
+use warifu_common::dataset::{
+    CUT_VERSION, CUT_VERSIONS, Probe, ProbeError, ScanRequest, ShardScan, probe, scan,
+};
 use warifu_common::model::protocol::{RunFault, ScanOrder};
 use warifu_session::SessionEvent;
 

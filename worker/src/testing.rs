@@ -10,12 +10,12 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use warifu_common::dataset::{
-    Batch, ByteRange, Checkpoint, CutRules, Dialect, HeaderLocation, Limits, ScanRequest,
-    ShardScan, SpanReader, SpanShard, SpanStep, probe,
+    Batch, ByteRange, Checkpoint, CutRules, Dialect, HeaderLocation, Limits, ScanRequest, ShardScan,
+    SpanReader, SpanShard, SpanStep, probe,
 };
 use warifu_common::model::protocol::{Grant, GrantedBatch, RunContext, ShardSpan, SourcePin};
-use warifu_common::model::template::RunTemplates;
 use warifu_common::model::spec::{Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec};
+use warifu_common::model::template::RunTemplates;
 use warifu_common::model::{
     BatchOrdinal, HandlerName, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId, ShardNumber, Tolerance,
     WallTime, WorkerId,

@@ -124,7 +124,9 @@ fn place_of(index: i64, length: usize) -> Option<usize> {
 
 /// The first step of `rest`, and what follows it.
 fn next_step(rest: &str) -> Result<(PathStep, &str), JsonPathProblem> {
-    if let Some(several) = ["..", ".*", "[*", "[?", "[:"].into_iter().find(|several| rest.starts_with(several)) {
+    if let Some(several) =
+        ["..", ".*", "[*", "[?", "[:"].into_iter().find(|several| rest.starts_with(several))
+    {
         return Err(JsonPathProblem::Several { what: several.to_owned() });
     }
     let step = match rest.as_bytes() {

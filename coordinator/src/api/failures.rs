@@ -201,8 +201,7 @@ impl<'a> RecordReader<'a> {
             source: run.pin.place(),
         };
         let templates = templates(&view.spec, &facts);
-        let rules =
-            templates.cut_rules(&view.spec, probe.header.clone(), context.limits.max_record_bytes);
+        let rules = templates.cut_rules(&view.spec, probe.header.clone(), context.limits.max_record_bytes);
         Self { context, object: pinned_object(&run.pin), rules: Arc::new(rules) }
     }
 

@@ -47,7 +47,13 @@ impl Context {
         let at_end = end == source.size_bytes;
         let shard = scan_shard(&rules, range, &bytes, at_end && range.end == end, spec.item_reader.max_items);
         let reader = SpanReader::new(rules, shard, start(data_start));
-        Ok(first_events(&PreviewOf { templates: &templates, facts: &facts }, reader, &bytes, data_start, at_end))
+        Ok(first_events(
+            &PreviewOf { templates: &templates, facts: &facts },
+            reader,
+            &bytes,
+            data_start,
+            at_end,
+        ))
     }
 }
 

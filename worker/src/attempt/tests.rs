@@ -276,7 +276,8 @@ async fn an_item_without_what_its_shape_takes_fails_alone_and_is_not_sent() {
 #[tokio::test]
 async fn a_shape_that_makes_too_much_of_an_item_fails_it() {
     let mut context = context(CSV);
-    context.spec.item_selector = serde_json::json!({"x.$": "$$.Map.Item.Value.a", "y": "12345"}).as_object().cloned();
+    context.spec.item_selector =
+        serde_json::json!({"x.$": "$$.Map.Item.Value.a", "y": "12345"}).as_object().cloned();
     context.max_record_bytes = 20;
     let ended = run(attempt_in(open_run(context), Echo), CSV).await;
     let failed = text(&ended.lines.failed);
@@ -291,5 +292,8 @@ async fn a_run_that_reshapes_events_ends_at_a_handler_that_takes_none() {
     let ended = run(attempt_in(open_run(context), Echo), CSV).await;
     let fault = ended.fault.unwrap();
     assert_eq!(fault.error, error_name::PARAMETER_PATH_FAILURE);
-    assert!(fault.cause.starts_with("the handler h takes no event as one JSON text, which payload"), "{fault:?}");
+    assert!(
+        fault.cause.starts_with("the handler h takes no event as one JSON text, which payload"),
+        "{fault:?}"
+    );
 }

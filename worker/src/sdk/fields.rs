@@ -174,15 +174,21 @@ impl<'de> Deserializer<'de> for Text<'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        serde_json::Deserializer::from_reader(self.0.as_bytes()).deserialize_seq(visitor).map_err(de::Error::custom)
+        serde_json::Deserializer::from_reader(self.0.as_bytes())
+            .deserialize_seq(visitor)
+            .map_err(de::Error::custom)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, FieldError> {
-        serde_json::Deserializer::from_reader(self.0.as_bytes()).deserialize_tuple(len, visitor).map_err(de::Error::custom)
+        serde_json::Deserializer::from_reader(self.0.as_bytes())
+            .deserialize_tuple(len, visitor)
+            .map_err(de::Error::custom)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        serde_json::Deserializer::from_reader(self.0.as_bytes()).deserialize_map(visitor).map_err(de::Error::custom)
+        serde_json::Deserializer::from_reader(self.0.as_bytes())
+            .deserialize_map(visitor)
+            .map_err(de::Error::custom)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

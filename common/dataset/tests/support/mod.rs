@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use warifu_dataset::{
     Batch, Checkpoint, Composed, ComposedShard, Composer, CutRules, DataProblem, Dialect, EntryState, Header,
-    HeaderLocation, ItemHole, ItemShape, JsonPath, Limits, Part, Probe, ProbeError, ScanRequest, ShardPlan, ShardScan, SpanReader, SpanShard,
-    SpanStep, probe, scan,
+    HeaderLocation, ItemHole, ItemShape, JsonPath, Limits, Part, Probe, ProbeError, ScanRequest, ShardPlan,
+    ShardScan, SpanReader, SpanShard, SpanStep, probe, scan,
 };
 
 /// The JSON without items that every case takes.

@@ -6,8 +6,7 @@ use super::{Fact, Taken};
 use crate::MapRunId;
 
 /// What every template can take.
-const EVERYWHERE: &str =
-    "$$.Execution.Id, .StartTime, .RedriveCount and .Input, $$.State.EnteredTime, and paths into the input ($…)";
+const EVERYWHERE: &str = "$$.Execution.Id, .StartTime, .RedriveCount and .Input, $$.State.EnteredTime, and paths into the input ($…)";
 
 /// What a kind of template takes beyond what every template does.
 pub trait TemplateHole: Sized {

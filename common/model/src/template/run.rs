@@ -102,8 +102,9 @@ impl Reader<'_> {
     }
 
     fn path(&mut self, field: &str, text: Option<&str>) -> Option<JsonPath> {
-        let note = |problem: warifu_dataset::JsonPathProblem| {
-            RunTemplateProblem { field: field.to_owned(), problem: problem.to_string() }
+        let note = |problem: warifu_dataset::JsonPathProblem| RunTemplateProblem {
+            field: field.to_owned(),
+            problem: problem.to_string(),
         };
         JsonPath::parse(text?).map_err(|problem| self.problems.push(note(problem))).ok()
     }

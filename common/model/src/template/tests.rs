@@ -21,7 +21,10 @@ fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-fn filled<H: TemplateHole + Clone + std::fmt::Debug>(template: Value, input: Value) -> Result<String, Vec<TemplateProblem>> {
+fn filled<H: TemplateHole + Clone + std::fmt::Debug>(
+    template: Value,
+    input: Value,
+) -> Result<String, Vec<TemplateProblem>> {
     let shape = Template::<H>::parse(&object(template))?.shape(&object(input), &facts())?;
     let mut json = Vec::new();
     shape.write(&mut json, |hole, out| out.extend_from_slice(format!("<{hole:?}>").as_bytes()));
@@ -65,7 +68,8 @@ fn an_item_selector_takes_the_item_and_a_payload_the_event() {
         })
         .collect();
     assert_eq!(holes, ["index", "$$.Map.Item.Value 0", "$$.Map.Item.Value.user.id 2"]);
-    let event = filled::<PayloadHole>(json!({"e.$": "$.Items[0]", "of.$": "$$.Execution.Input.a"}), json!({"a": 5}));
+    let event =
+        filled::<PayloadHole>(json!({"e.$": "$.Items[0]", "of.$": "$$.Execution.Input.a"}), json!({"a": 5}));
     let event = event.unwrap();
     assert!(event.starts_with(r#"{"e":<Event(JsonPath { text: "$.Items[0]""#), "{event}");
     assert!(event.ends_with(r#","of":5}"#), "{event}");
@@ -89,7 +93,10 @@ fn everything_that_is_wrong_is_named_with_its_place() {
     let expected = [
         ("a.$", "is 7; a key that ends in `.$` takes a JSONPath"),
         ("nested[0].b.$", "`States.Format('{}', $.a)`: intrinsic functions"),
-        ("c.$", "`$$.Map.Item.Value`: the context object has no such value here; there are $$.Map.Item.BatchId"),
+        (
+            "c.$",
+            "`$$.Map.Item.Value`: the context object has no such value here; there are $$.Map.Item.BatchId",
+        ),
         ("d.$", "`$$`: the context object has no such value here"),
         ("e.$", "`$$.Execution.Name`: the context object"),
         ("f.$", "`$.x[*]`: `[*` may name several values"),
@@ -107,9 +114,13 @@ fn everything_that_is_wrong_is_named_with_its_place() {
 
 #[test]
 fn a_path_that_names_nothing_in_the_input_is_named_with_its_place() {
-    let problems = filled::<BatchHole>(json!({"a": [{"b.$": "$.no"}], "c.$": "$$.Execution.Input.no"}), json!({"x": 1}));
-    let problems: Vec<String> =
-        problems.unwrap_err().iter().map(|problem| format!("{}: {}", problem.place, problem.problem)).collect();
+    let problems =
+        filled::<BatchHole>(json!({"a": [{"b.$": "$.no"}], "c.$": "$$.Execution.Input.no"}), json!({"x": 1}));
+    let problems: Vec<String> = problems
+        .unwrap_err()
+        .iter()
+        .map(|problem| format!("{}: {}", problem.place, problem.problem))
+        .collect();
     assert_eq!(
         problems,
         [
@@ -121,7 +132,8 @@ fn a_path_that_names_nothing_in_the_input_is_named_with_its_place() {
 
 #[test]
 fn what_is_measured_of_a_shape_is_the_same_in_every_redrive() {
-    let template = Template::<BatchHole>::parse(&object(json!({"r.$": "$$.Execution.RedriveCount"}))).unwrap();
+    let template =
+        Template::<BatchHole>::parse(&object(json!({"r.$": "$$.Execution.RedriveCount"}))).unwrap();
     let bytes = |redrive_count| {
         template.shape(&Map::new(), &TemplateFacts { redrive_count, ..facts() }).unwrap().constant_bytes()
     };

@@ -273,7 +273,8 @@ fn an_update_changes_what_its_mask_names_and_nothing_else() {
 
 #[test]
 fn paths_into_the_input_are_looked_up_at_creation() {
-    let by_path = SMALLEST.replace("bucket: input, key: users.csv", "bucketPath: $.s3.bucket, keyPath: $.s3.the-key");
+    let by_path =
+        SMALLEST.replace("bucket: input, key: users.csv", "bucketPath: $.s3.bucket, keyPath: $.s3.the-key");
     let input = "input: {s3: {bucket: b, the-key: a/b.csv, n: 7}}\n";
     let spec = spec(&format!("{by_path}{input}"));
     assert_eq!((spec.item_reader.bucket.as_str(), spec.item_reader.key.as_str()), ("b", "a/b.csv"));

@@ -72,8 +72,7 @@ async fn call_by_items(handler: &impl Invoke, call: &BatchCall, cancel: &Cancell
         if cancel.is_cancelled() {
             break;
         }
-        let reply =
-            invoke_reshaped(handler, &call.only(position), item_event(call, position), cancel).await;
+        let reply = invoke_reshaped(handler, &call.only(position), item_event(call, position), cancel).await;
         match reply.and_then(|reply| compact_reply(&reply)) {
             Ok(output) => outputs.push(&output),
             Err(failure) => {

@@ -84,15 +84,11 @@ mod tests {
             .as_object()
             .cloned();
         });
-        let expected = format!(
-            r#"{{"source":"step-function","input":{event},"first":1.50,"id":"run-1/7","size":2}}"#
-        );
+        let expected =
+            format!(r#"{{"source":"step-function","input":{event},"first":1.50,"id":"run-1/7","size":2}}"#);
         assert_eq!(text(reshaped(&call, event.into())), Ok(expected));
         let failure = text(reshaped(&call, br#"{"Items":[]}"#.to_vec())).unwrap_err();
-        assert_eq!(
-            failure,
-            "States.ParameterPathFailure: payload: $.Items[0].n names nothing in the event"
-        );
+        assert_eq!(failure, "States.ParameterPathFailure: payload: $.Items[0].n names nothing in the event");
     }
 
     #[test]
@@ -109,7 +105,9 @@ mod tests {
     #[test]
     fn an_output_path_takes_a_part_of_the_answer() {
         let call = call_with(|spec| spec.item_processor.output_path = Some("$.body[0]".to_owned()));
-        let part = |reply: &str| part_of(&call, reply.as_bytes()).map(|part| String::from_utf8(part.into()).unwrap());
+        let part = |reply: &str| {
+            part_of(&call, reply.as_bytes()).map(|part| String::from_utf8(part.into()).unwrap())
+        };
         assert_eq!(part(r#"{"status": 200, "body": [[1.0, 2], 3]}"#), Ok("[1.0, 2]".to_owned()));
         for reply in ["", "null", r#"{"body":[]}"#, "{\"body\""] {
             let failure = part(reply).unwrap_err();
