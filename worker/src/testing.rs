@@ -209,6 +209,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
             max_items_per_batch: 2,
             max_input_bytes_per_batch: 262_144,
             batch_input: None,
+            auto_size: None,
         },
         item_processor: ItemProcessor {
             handler: HandlerName::new("h").unwrap(),

@@ -6,6 +6,7 @@
 //!
 //! Start at [`spec::MapRunSpec`] for what users ask for, at [`protocol`] for the lease protocol.
 
+mod batch_size;
 mod compensation;
 mod counts;
 mod failure;
@@ -20,6 +21,7 @@ mod time;
 mod tolerance;
 mod view;
 
+pub use batch_size::{AutoSize, BatchSize, DEFAULT_MOST_ITEMS, FirstItems};
 pub use compensation::{
     Compensation, CompensationCall, CompensationState, CompensationStatus, CompensationTrigger,
 };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warifu_dataset::HeaderLocation;
 
-use crate::{Compensation, HandlerName, Retrier, Tolerance};
+use crate::{AutoSize, Compensation, HandlerName, Retrier, Tolerance};
 
 /// Items of a batch unless the job says otherwise.
 pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
@@ -117,6 +117,9 @@ pub struct ItemBatcher {
     pub max_input_bytes_per_batch: u64,
     /// Part of every batch: a [template](crate::template) of batches.
     pub batch_input: Option<Map<String, Value>>,
+    /// `max_items_per_batch` is chosen within these bounds when the run's first items are known; until then it is the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_size: Option<AutoSize>,
 }
 
 /// Who handles a batch, for how long, and what happens when it fails.

@@ -164,13 +164,6 @@ impl Shard {
 }
 
 impl crate::map_run::MapRun {
-    pub(crate) fn refresh_spec(&mut self) {
-        let spec = crate::map_run::spec_with_limits(&self.record.spec, &self.status);
-        if spec != *self.spec {
-            self.spec = std::sync::Arc::new(spec);
-        }
-    }
-
     /// Makes available what a redrive sends again.
     fn reopen_shards(&mut self, now: Now) {
         let redrive = self.status.redrive;

@@ -160,7 +160,7 @@ impl Scheduler {
         }
         match probe {
             Ok(probe) => {
-                map_run.plan(PlanRecord { probe }, &config, None);
+                map_run.plan(PlanRecord { probe, batch_size: None }, &config, None);
                 map_run.staged.plan = true;
                 map_run.staged.total_known = map_run.is_composed();
                 self.touch(now.at, id);
@@ -190,7 +190,7 @@ impl Scheduler {
         }
         match scan {
             Ok(scan) => {
-                planned.take_scan(shard, scan, incarnation);
+                map_run.take_scan(shard, scan, incarnation);
                 self.compose(now, id);
             }
             Err(fault) => self.fail_source(now, id, fault),
@@ -234,6 +234,11 @@ impl MapRun {
         if planned.rescan && !planned.under_way.contains_key(&next) {
             return Some(next);
         }
+        if self.lacks_batch_size() {
+            // What others would be cut by is not known.
+            let free = !planned.scans.contains_key(&next) && !planned.under_way.contains_key(&next);
+            return free.then_some(next);
+        }
         let not_leased = self.open_shards.len() + planned.scans.len() + planned.under_way.len();
         if not_leased >= ahead {
             return None;
@@ -242,8 +247,17 @@ impl MapRun {
         (next..planned.composer.plan().shard_count()).take(ahead + 1).find(free)
     }
 
+    /// Keeps a scan until composition reaches it. One that was cut by another size than is chosen now is made again.
+    pub(crate) fn take_scan(&mut self, shard: u32, scan: ShardScan, from: Incarnation) {
+        let cut_so = scan.positions.max_items_per_batch == self.max_items();
+        let is_chosen = self.spec.item_batcher.auto_size.is_some();
+        if let Some(planned) = self.planned_mut().filter(|_| cut_so || !is_chosen) {
+            planned.take_scan(shard, scan, from);
+        }
+    }
+
     /// Composes as far as scans reach; an error if the data cannot be read.
-    fn compose_prefix(&mut self) -> Option<RunFault> {
+    pub(crate) fn compose_prefix(&mut self) -> Option<RunFault> {
         loop {
             let planned = self.planned_mut()?;
             if planned.composer.is_complete() {
@@ -251,6 +265,10 @@ impl MapRun {
                 return None;
             }
             let (scan, from) = planned.scans.remove(&planned.composer.next_shard())?;
+            if self.choose_batch_size(&scan) && scan.positions.max_items_per_batch != self.max_items() {
+                return None;
+            }
+            let planned = self.planned_mut()?;
             match planned.composer.compose(&scan) {
                 Composed::Shard(composed) => {
                     planned.rescan = false;

@@ -71,6 +71,7 @@ impl Scheduler {
         self.next_sequence = self.next_sequence.max(stored.spec.sequence);
         let mut map_run = MapRun::new(stored.id.clone(), stored.spec, stored.status, now.at);
         map_run.stored_plan = stored.plan;
+        map_run.refresh_spec();
         map_run.outputs = stored.outputs;
         if !map_run.status.state.is_terminal() {
             map_run.restore_shards(stored.shards, now, opens_window, &config);

@@ -230,6 +230,7 @@ fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_t
         outputs: Vec::new(),
         outputs_truncated: false,
         source_bytes,
+        batch_size: None,
     }
 }
 

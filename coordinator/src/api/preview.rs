@@ -6,6 +6,7 @@ use warifu_dataset::{
     Batch, ByteRange, Checkpoint, CutRules, EntryState, Probe, ScanRequest, Shape, ShardPlan, SpanReader,
     SpanShard, SpanStep, scan,
 };
+use warifu_model::FirstItems;
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::template::{BatchHole, PayloadHole, RunTemplates, TemplateFacts};
@@ -42,11 +43,20 @@ impl Context {
         let bytes =
             self.objects.read(&pinned_object(source), data_start..end).await.map_err(ApiError::Source)?;
         let templates = templates(spec, &facts);
-        let rules = Arc::new(templates.cut_rules(spec, probe.header, self.limits.max_record_bytes));
+        let mut rules = templates.cut_rules(spec, probe.header, self.limits.max_record_bytes);
         let range = ByteRange::new(data_start, plan.range(0).end.min(end));
         let at_end = end == source.size_bytes;
         let shard = scan_shard(&rules, range, &bytes, at_end && range.end == end, spec.item_reader.max_items);
-        let reader = SpanReader::new(rules, shard, start(data_start));
+        if let Some(auto_size) = spec.item_batcher.auto_size {
+            let first = FirstItems {
+                items: shard.items.into(),
+                bytes: range.len(),
+                total_bytes: plan.end - data_start,
+                max_items: spec.item_reader.max_items,
+            };
+            rules.max_items = auto_size.choose(&first, spec.max_concurrency).items;
+        }
+        let reader = SpanReader::new(Arc::new(rules), shard, start(data_start));
         Ok(first_events(
             &PreviewOf { templates: &templates, facts: &facts },
             reader,

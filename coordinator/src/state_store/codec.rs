@@ -10,7 +10,9 @@ use std::hash::Hash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
-use warifu_model::{CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId};
+use warifu_model::{
+    BatchSize, CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId,
+};
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
@@ -97,7 +99,6 @@ macro_rules! stored_as_postcard {
 }
 
 stored_as_postcard! {
-    PlanRecord, "plan", 1;
     ShardRecord, "shard", 1;
     RosterRecord, "roster", 1;
     PartsRecord, "parts", 1;
@@ -126,6 +127,31 @@ impl Stored for StatusRecord {
         }
         let (status, compensation): (StatusRecord, CompensationStatus) = from_postcard(body)?;
         Ok(StatusRecord { compensation: Some(compensation), ..status })
+    }
+}
+
+/// Version 2 has the size of batches behind what version 1 is.
+impl Stored for PlanRecord {
+    const KIND: &'static str = "plan";
+    const VERSION: u8 = 2;
+
+    fn version(&self) -> u8 {
+        if self.batch_size.is_some() { 2 } else { 1 }
+    }
+
+    fn body(&self) -> Result<Vec<u8>, BoxError> {
+        match &self.batch_size {
+            Some(size) => to_postcard(&(self, size)),
+            None => to_postcard(self),
+        }
+    }
+
+    fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError> {
+        if version == 1 {
+            return from_postcard(body);
+        }
+        let (plan, size): (PlanRecord, BatchSize) = from_postcard(body)?;
+        Ok(PlanRecord { batch_size: Some(size), ..plan })
     }
 }
 
@@ -288,6 +314,7 @@ mod tests {
             line(&samples::status()),
             line(&samples::compensated_status()),
             line(&samples::plan()),
+            line(&samples::sized_plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),
             line(&samples::parts(1)),

@@ -156,6 +156,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             max_items_per_batch: max_items,
             max_input_bytes_per_batch: 262_144,
             batch_input: None,
+            auto_size: None,
         },
         item_processor: ItemProcessor {
             handler: handler(),

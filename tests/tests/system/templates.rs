@@ -148,3 +148,28 @@ fn what_a_template_cannot_take_fails_creation_or_the_item() {
     assert_eq!(run["error"]["error"], "States.ParameterPathFailure");
     dev.stop();
 }
+
+#[test]
+fn the_size_of_batches_is_chosen_once_by_items_and_concurrency() {
+    let dev = Dev::start(&DevSettings::default());
+    dev.s3().put("input", "users.csv", users(3000));
+    let sized = |concurrency: u32, auto: Value| {
+        job(json!({"itemBatcher": {"autoSize": auto}, "maxConcurrency": concurrency})).to_string()
+    };
+    let run = dev.submit_and_wait("sized", &sized(5, json!({})), 0);
+    assert_eq!(run["batchSize"], json!({"items": 60, "reason": "3000 items, maxConcurrency 5"}));
+    assert_eq!(
+        (&run["itemCounts"]["succeeded"], &run["batchCounts"]["succeeded"]),
+        (&3000.into(), &50.into())
+    );
+    let told = dev.run(["get", "sized"]);
+    told.expect(0).says(&["60 items, chosen for 3000 items, maxConcurrency 5"]);
+    let bounded = sized(5, json!({"minItems": 10, "maxItems": 50}));
+    let run = dev.submit_and_wait("bounded", &bounded, 0);
+    assert_eq!((&run["batchSize"]["items"], &run["batchCounts"]["total"]), (&50.into(), &60.into()));
+    let file = dev.write("bounded.json", &bounded);
+    let shown = dev.json(["submit", "-f", file.to_str().unwrap(), "--dry-run"], 0);
+    let first: Value = serde_json::from_str(shown["previewEvents"][0].as_str().unwrap()).unwrap();
+    assert_eq!(first["Items"].as_array().unwrap().len(), 50);
+    dev.stop();
+}

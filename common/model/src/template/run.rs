@@ -111,14 +111,15 @@ impl Reader<'_> {
 }
 
 impl MapRunSpec {
-    /// The version of batch cutting that the run needs: workers that know no templates have no part in a run that has some.
+    /// The version of batch cutting that the run needs: workers that know no templates, or no sizes that are chosen, have no
+    /// part in a run that has some.
     pub fn cut_version(&self) -> u32 {
         let ItemBatcher { batch_input, .. } = &self.item_batcher;
         let templates = self.item_selector.is_some()
             || batch_input.as_ref().is_some_and(takes_by_path)
             || self.item_processor.payload.is_some()
             || self.item_processor.output_path.is_some();
-        if templates { CUT_VERSION } else { WITHOUT_TEMPLATES }
+        if templates || self.item_batcher.auto_size.is_some() { CUT_VERSION } else { WITHOUT_TEMPLATES }
     }
 }
 

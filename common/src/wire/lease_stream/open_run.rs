@@ -30,6 +30,10 @@ impl From<&RunContext> for v1::OpenRun {
             inline_output_bytes: context.inline_output_bytes,
             create_time: Some(timestamp(context.create_time)),
             start_time: Some(timestamp(context.start_time)),
+            max_items_per_batch: match context.spec.item_batcher.auto_size {
+                Some(_) => context.spec.item_batcher.max_items_per_batch,
+                None => 0,
+            },
         }
     }
 }
@@ -38,7 +42,7 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
     Ok(Arc::new(RunContext {
         map_run: map_run(&context.map_run_id)?,
         redrive: context.redrive,
-        spec: MapRunSpec::try_from(&required(context.spec, "spec")?)?,
+        spec: spec(required(context.spec, "spec")?, context.max_items_per_batch)?,
         source: read_source(required(context.source, "source")?),
         header: context.header.map(Header::try_from).transpose()?,
         cut_version: context.cut_version,
@@ -51,6 +55,14 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
         create_time: read_time(context.create_time),
         start_time: read_time(context.start_time),
     }))
+}
+
+fn spec(spec: v1::MapRunSpec, max_items_per_batch: u32) -> Result<MapRunSpec, InvalidMessage> {
+    let mut spec = MapRunSpec::try_from(&spec)?;
+    if max_items_per_batch > 0 {
+        spec.item_batcher.max_items_per_batch = max_items_per_batch;
+    }
+    Ok(spec)
 }
 
 /// Coordinators that know no templates leave the times out, and have no run that asks for them.

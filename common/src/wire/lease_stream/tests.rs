@@ -130,6 +130,7 @@ fn shard_scan() -> ShardScan {
             open_record: Some(0),
             too_large: Some(ByteRange::new(150, 200)),
             truncated: true,
+            max_items_per_batch: 25,
         },
         newlines: 12,
     }

@@ -171,7 +171,6 @@ fn what_this_version_cannot_do_is_refused_never_ignored() {
         (SMALLEST.replace("bucket: input, key: users.csv", "handler: h"), "spec.item_reader.handler"),
         (reader("resource: 'arn:aws:states:::s3:listObjectsV2'"), "spec.item_reader.resource"),
         (also("items: [1]"), "spec.items"),
-        (also("itemBatcher: {autoSize: {minItems: 1}}"), "spec.item_batcher.auto_size"),
         (also("adaptiveConcurrency: {}"), "spec.adaptive_concurrency"),
         (also("maxItemsPerSecond: 500"), "spec.max_items_per_second"),
         (writer("transformation: NONE"), "spec.result_writer.writer_config.transformation"),
@@ -332,4 +331,23 @@ fn what_templates_make_of_every_item_and_batch_must_have_room() {
     let three = twelve[..3].join(", ");
     let found = violations(&wire(&format!("{SMALLEST}{input}itemBatcher: {{batchInput: {{{three}}}}}\n")));
     assert!(found.len() == 1 && found[0].contains("a batch without items takes 3000"), "{found:?}");
+}
+
+#[test]
+fn a_size_that_is_chosen_has_bounds_and_stands_alone() {
+    let of = |batcher: &str| wire(&format!("{SMALLEST}\nitemBatcher: {{{batcher}}}\n"));
+    let spec = MapRunSpec::try_from(&of("autoSize: {}")).unwrap();
+    let auto = spec.item_batcher.auto_size.unwrap();
+    assert_eq!((auto.min_items, auto.max_items, spec.item_batcher.max_items_per_batch), (1, 100, 100));
+    // What was chosen is not the job's.
+    let mut chosen = spec.clone();
+    chosen.item_batcher.max_items_per_batch = 40;
+    assert_eq!(MapRunSpec::try_from(&v1::MapRunSpec::from(&chosen)).unwrap(), spec);
+    assert_eq!(
+        violations(&of("maxItemsPerBatch: 5, autoSize: {minItems: 10, maxItems: 9}")),
+        [
+            "spec.item_batcher.auto_size: stands beside maxItemsPerBatch; give one of them",
+            "spec.item_batcher.auto_size: minItems is 10, more than maxItems, which is 9",
+        ]
+    );
 }

@@ -80,10 +80,13 @@ fn reader_config(reader: &ItemReader) -> v1::ReaderConfig {
 
 fn batcher(batcher: &ItemBatcher) -> v1::ItemBatcher {
     v1::ItemBatcher {
-        max_items_per_batch: batcher.max_items_per_batch,
+        // One that is chosen is the run's, not the job's.
+        max_items_per_batch: if batcher.auto_size.is_some() { 0 } else { batcher.max_items_per_batch },
         max_input_bytes_per_batch: batcher.max_input_bytes_per_batch,
         batch_input: batcher.batch_input.as_ref().map(object_from_json),
-        auto_size: None,
+        auto_size: batcher
+            .auto_size
+            .map(|auto| v1::AutoSize { min_items: auto.min_items, max_items: auto.max_items }),
     }
 }
 

@@ -332,6 +332,7 @@ pub(super) fn spec() -> MapRunSpec {
             max_items_per_batch: 1,
             max_input_bytes_per_batch: 1 << 18,
             batch_input: None,
+            auto_size: None,
         },
         item_processor: ItemProcessor {
             handler: name("h"),
