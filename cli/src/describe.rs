@@ -30,6 +30,7 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Items", &counts(run.item_counts.unwrap_or_default(), "item"));
     facts.add("Error rate", &error_rate(run));
     facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
+    facts.add("Batch size", &batch_size(run));
     facts.add("Progress", &progress::progress_line(run));
     facts.add("Limited by", limit_advice(run));
     facts.add("Redrives", &redrives(run));
@@ -87,6 +88,12 @@ impl Facts {
             _ = writeln!(self.0, "{label:<10} {fact}");
         }
     }
+}
+
+/// What `autoSize` chose, and by what.
+fn batch_size(run: &MapRun) -> String {
+    let size = run.batch_size.as_ref();
+    size.map(|size| format!("{} items, chosen for {}", size.items, size.reason)).unwrap_or_default()
 }
 
 fn error_text(run: &MapRun) -> String {

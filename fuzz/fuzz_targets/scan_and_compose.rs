@@ -6,7 +6,7 @@
 mod support;
 
 use libfuzzer_sys::fuzz_target;
-use support::{Case, check};
+use support::{Case, Selected, check};
 use warifu_dataset::{Dialect, HeaderLocation};
 
 fuzz_target!(|input: &[u8]| {
@@ -33,6 +33,7 @@ fn case(choices: &[u8; 12]) -> Case {
         feed: usize::from(feed) + 1,
         forced_guess: chosen(5).then_some(usize::from(items >> 4)),
         first_limit: chosen(6).then_some(u64::from(max_items)),
+        selector: chosen(7).then(|| vec![Selected::Index, Selected::Item, Selected::Column("a")]),
     }
 }
 

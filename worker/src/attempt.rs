@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use warifu_common::dataset::{Batch, ByteRange};
-use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch};
+use warifu_common::dataset::{Batch, ByteRange, Item};
+use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch, RunFault};
 use warifu_common::model::{CallFailure, LeaseId, RangeSet, WallTime, error_name};
 use warifu_session::FinishedBatch;
 
@@ -80,15 +80,31 @@ impl Attempt {
             if !self.granted.items.as_ref().is_none_or(|granted| granted.contains(offset)) {
                 continue;
             }
-            match item.invalid_utf8() {
-                Some(byte) => unfit.push(FailureGroup {
-                    items: [offset].into_iter().collect(),
-                    failure: invalid_text(byte),
-                }),
+            match self.unfitness(item) {
+                Some(failure) => unfit.push(FailureGroup { items: [offset].into_iter().collect(), failure }),
                 None => sent.push(offset),
             }
         }
         (sent.into(), unfit)
+    }
+
+    /// Why an item cannot be sent, if so.
+    fn unfitness(&self, item: &Item) -> Option<CallFailure> {
+        if let Some(byte) = item.invalid_utf8() {
+            return Some(invalid_text(byte));
+        }
+        let shape = self.run.facts.templates.item.as_ref().filter(|_| !self.is_compensation)?;
+        if let Some(path) = shape.unmatched(item) {
+            let cause = format!("itemSelector: {path} names nothing in the item");
+            return Some(CallFailure::business(error_name::PARAMETER_PATH_FAILURE, cause));
+        }
+        let (bytes, limit) = (shape.item_bytes(item), self.run.context.max_record_bytes);
+        (bytes > limit).then(|| {
+            let cause = format!(
+                "itemSelector makes {bytes} bytes of the item; at most {limit} are allowed (max_record_bytes)"
+            );
+            CallFailure::business(error_name::RECORD_TOO_LARGE, cause)
+        })
     }
 
     async fn call(&self, batch: &Arc<Batch>, sent: &Arc<[u32]>) -> CallEnd {
@@ -100,6 +116,9 @@ impl Attempt {
                 cause,
             )));
         };
+        if let Some(fault) = self.reshaping_fault(&**handler) {
+            return CallEnd::Answered(HandlerAnswer::RunFailed(fault));
+        }
         let timeout = self.run.context.spec.item_processor.timeout;
         let call = self.batch_call(batch, sent, timeout);
         // A token of its own, fired only below or when this call is dropped: an answer that was not asked to hurry counts.
@@ -119,6 +138,21 @@ impl Attempt {
             warn!("a cancelled handler did not return, its call is dropped");
         }
         early
+    }
+
+    /// Why the handler can take no batch of this run: what the job wants of events and answers cannot be done.
+    fn reshaping_fault(&self, handler: &dyn Handler) -> Option<RunFault> {
+        let templates = &self.run.facts.templates;
+        let field = match (&templates.payload, &templates.output_path) {
+            (None, None) => return None,
+            (Some(_), _) => "payload",
+            (None, Some(_)) => "outputPath",
+        };
+        let name = handler_of(&self.run.context, self.is_compensation);
+        (!self.is_compensation && !handler.takes_events()).then(|| RunFault {
+            error: error_name::PARAMETER_PATH_FAILURE.to_owned(),
+            cause: format!("the handler {name} takes no event as one JSON text, which {field} would reshape; use itemSelector, or another handler"),
+        })
     }
 
     fn batch_call(&self, batch: &Arc<Batch>, sent: &Arc<[u32]>, timeout: Duration) -> BatchCall {
@@ -168,6 +202,7 @@ impl Attempt {
 
     fn lines(&self, place: &BatchPlace, batch: &Batch, sent: &[u32], decided: &Decided) -> BatchLines {
         let wanted = WantedLines {
+            shape: self.run.facts.templates.item.as_ref(),
             succeeded: self.run.context.results.is_some(),
             inline_bytes: self.run.inline_bytes_left(),
         };

@@ -36,6 +36,7 @@ pub(crate) fn batch(run: &RunContext, call: &CompensationCall) -> Arc<Batch> {
         header: Header { names: names.into_iter().map(str::to_owned).collect(), range: ByteRange::new(0, 0) },
         dialect: Dialect::default(),
         max_record_bytes: text.len() as u64,
+        shape: None,
     };
     let range = ByteRange::new(0, text.len() as u64);
     let start = Checkpoint { batch: 0, item: 0, offset: 0, newlines: 0 };

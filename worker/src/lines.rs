@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use warifu_common::dataset::{Batch, Item};
+use warifu_common::dataset::{Batch, Item, ItemShape};
 use warifu_common::model::protocol::CallOutcome;
 use warifu_common::model::{CallFailure, FailureKind, RangeSet, SourcePlace};
 
@@ -36,7 +36,9 @@ impl BatchPlace {
 
 /// Which lines somebody will read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct WantedLines {
+pub(crate) struct WantedLines<'a> {
+    /// What items look like in them, if not as in the data.
+    pub(crate) shape: Option<&'a ItemShape>,
     /// Succeeded items, for a result file.
     pub(crate) succeeded: bool,
     /// Bytes of outputs for the report itself.
@@ -70,13 +72,14 @@ impl BatchLines {
 
 /// Writes the lines of an attempt: of the items at `sent` that succeeded, and of all final failures.
 pub(crate) fn write_lines(
-    wanted: WantedLines,
+    wanted: WantedLines<'_>,
     place: &BatchPlace,
     batch: &Batch,
     sent: &[u32],
     decided: &Decided,
 ) -> BatchLines {
-    let mut lines = BatchLines { failed: failed_lines(place, batch, decided), ..BatchLines::default() };
+    let mut lines =
+        BatchLines { failed: failed_lines(wanted.shape, place, batch, decided), ..BatchLines::default() };
     if decided.call != CallOutcome::Answered {
         return lines;
     }
@@ -112,7 +115,8 @@ fn succeeded_lines<'a>(
     line.finish()
 }
 
-fn failed_lines(place: &BatchPlace, batch: &Batch, decided: &Decided) -> Lines {
+/// Items as the handler got them; those that have no shape, and so never reached it, as they are in the data.
+fn failed_lines(shape: Option<&ItemShape>, place: &BatchPlace, batch: &Batch, decided: &Decided) -> Lines {
     let mut line = LineWriter::new(place);
     let status = status_of(decided.call);
     for group in &decided.failed {
@@ -121,7 +125,12 @@ fn failed_lines(place: &BatchPlace, batch: &Batch, decided: &Decided) -> Lines {
             let item = &batch.items[offset as usize];
             line.begin(offset, status);
             line.raw(r#","item":"#);
-            item.write_json(&mut line.text);
+            match shape.filter(|shape| shape.unmatched(item).is_none()) {
+                Some(shape) => {
+                    shape.write_item(place.first_index + u64::from(offset), item, &mut line.text);
+                }
+                None => item.write_json(&mut line.text),
+            }
             line.raw(&reason);
             line.source(place.source_of(item));
             line.end();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use warifu_common::dataset::{CutRules, Dialect, Limits};
 use warifu_common::model::WorkerId;
 use warifu_common::model::protocol::RunContext;
+use warifu_common::model::template::RunTemplates;
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
 
 use crate::handler::RunFacts;
@@ -35,12 +36,17 @@ impl OpenRun {
             etag: source.etag.clone(),
             size: source.size_bytes,
         };
-        let rules = cut_rules(&context).map(Arc::new);
+        let templates = RunTemplates::new(&context.spec, &context.template_facts())
+            .expect("templates are checked when a specification is read");
+        let rules = context
+            .header
+            .clone()
+            .map(|header| Arc::new(templates.cut_rules(&context.spec, header, context.max_record_bytes)));
         let facts = RunFacts {
             map_run: context.map_run.clone(),
             worker,
             source: object.location.to_string(),
-            batch_input: context.spec.item_batcher.batch_input.clone(),
+            templates,
             batched: context.spec.item_batcher.configured,
             wants_outputs: context.results.is_some() || context.inline_output_bytes > 0,
         };
@@ -62,7 +68,8 @@ impl OpenRun {
 
     /// How the source's records are written.
     pub(crate) fn dialect(&self) -> Dialect {
-        dialect(&self.context)
+        let reader = &self.context.spec.item_reader;
+        Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
     }
 
     /// Bounds on what its header may take.
@@ -73,21 +80,4 @@ impl OpenRun {
             max_columns: usize::try_from(self.context.max_columns).unwrap_or(usize::MAX),
         }
     }
-}
-
-fn dialect(context: &RunContext) -> Dialect {
-    let reader = &context.spec.item_reader;
-    Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
-}
-
-fn cut_rules(context: &RunContext) -> Option<CutRules> {
-    let batcher = &context.spec.item_batcher;
-    Some(CutRules {
-        max_items: batcher.max_items_per_batch,
-        max_input_bytes: batcher.max_input_bytes_per_batch,
-        envelope_bytes: batcher.envelope_bytes(),
-        header: context.header.clone()?,
-        dialect: dialect(context),
-        max_record_bytes: context.max_record_bytes,
-    })
 }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::error;
-use warifu_common::dataset::{CUT_VERSION, Probe, ProbeError, ScanRequest, ShardScan, probe, scan};
+use warifu_common::dataset::{
+    CUT_VERSION, CUT_VERSIONS, Probe, ProbeError, ScanRequest, ShardScan, probe, scan,
+};
 use warifu_common::model::protocol::{RunFault, ScanOrder};
 use warifu_session::SessionEvent;
 
@@ -100,10 +102,10 @@ async fn probe_source(sources: &Sources, run: &OpenRun) -> Result<Probe, RunFaul
 
 /// Reads a shard with the byte before it, scans it, and keeps its bytes for the leases that follow.
 async fn scan_shard(sources: &Sources, run: Arc<OpenRun>, order: ScanOrder) -> Result<ShardScan, RunFault> {
-    if run.context.cut_version != CUT_VERSION {
+    if !CUT_VERSIONS.contains(&run.context.cut_version) {
         let (theirs, ours) = (run.context.cut_version, CUT_VERSION);
         return Err(fault::unreadable_here(format!(
-            "the run cuts batches by version {theirs}, this worker only by {ours}; run workers of the coordinator's version"
+            "the run cuts batches by version {theirs}, this worker by 1 to {ours}; run workers of the coordinator's version"
         )));
     }
     let range = order.range;

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use warifu_common::dataset::{
-    Batch, ByteRange, CUT_VERSION, Checkpoint, CutRules, Dialect, HeaderLocation, Limits, ScanRequest,
-    ShardScan, SpanReader, SpanShard, SpanStep, probe,
+    Batch, ByteRange, Checkpoint, CutRules, Dialect, HeaderLocation, Limits, ScanRequest, ShardScan,
+    SpanReader, SpanShard, SpanStep, probe,
 };
 use warifu_common::model::protocol::{Grant, GrantedBatch, RunContext, ShardSpan, SourcePin};
 use warifu_common::model::spec::{Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec};
+use warifu_common::model::template::RunTemplates;
 use warifu_common::model::{
     BatchOrdinal, HandlerName, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId, ShardNumber, Tolerance,
     WallTime, WorkerId,
@@ -36,6 +37,7 @@ pub(crate) fn batch_of(csv: &[u8]) -> Arc<Batch> {
         header: probe.header,
         dialect: Dialect::default(),
         max_record_bytes: 1 << 20,
+        shape: None,
     };
     let range = ByteRange::new(probe.data_start, csv.len() as u64);
     let data = &csv[probe.data_start as usize..];
@@ -60,10 +62,26 @@ pub(crate) fn facts() -> RunFacts {
         map_run: MapRunId::new("run-1").unwrap(),
         worker: WorkerId::new("worker-1").unwrap(),
         source: "s3://input/users.csv".to_owned(),
-        batch_input: Some(Map::from_iter([("k".to_owned(), Value::from("v"))])),
+        templates: templates(json!({"k": "v"})),
         batched: true,
         wants_outputs: true,
     }
+}
+
+/// A call of batch 7 with two items, in a run of which the test says more.
+pub(crate) fn call_with(change: impl FnOnce(&mut MapRunSpec)) -> BatchCall {
+    let mut context = context(b"a,b\n");
+    change(&mut context.spec);
+    let templates = RunTemplates::new(&context.spec, &context.template_facts()).unwrap();
+    let batch = batch_of(b"a,b\n1,\"x\"\n2,\n");
+    BatchCall::new(Arc::new(RunFacts { templates, ..facts() }), identity(7, 0), batch, [0, 1])
+}
+
+/// The templates of a job with this `batchInput`.
+pub(crate) fn templates(batch_input: Value) -> RunTemplates {
+    let mut context = context(b"a\n");
+    context.spec.item_batcher.batch_input = batch_input.as_object().cloned();
+    RunTemplates::new(&context.spec, &context.template_facts()).unwrap()
 }
 
 pub(crate) fn identity(batch_number: u64, round: u32) -> BatchIdentity {
@@ -85,7 +103,7 @@ pub(crate) fn call_of(csv: &str) -> BatchCall {
 pub(crate) fn unbatched_call_of(csv: &str) -> BatchCall {
     let batch = batch_of(csv.as_bytes());
     let offsets: Vec<u32> = (0..batch.items.len() as u32).collect();
-    let facts = RunFacts { batched: false, batch_input: None, ..facts() };
+    let facts = RunFacts { batched: false, templates: RunTemplates::default(), ..facts() };
     BatchCall::new(Arc::new(facts), identity(7, 0), batch, offsets)
 }
 
@@ -185,16 +203,20 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
             max_items: None,
             range: None,
         },
+        item_selector: None,
         item_batcher: ItemBatcher {
             configured: true,
             max_items_per_batch: 2,
             max_input_bytes_per_batch: 262_144,
             batch_input: None,
+            auto_size: None,
         },
         item_processor: ItemProcessor {
             handler: HandlerName::new("h").unwrap(),
             timeout: Duration::from_secs(30),
             retry: Vec::new(),
+            payload: None,
+            output_path: None,
         },
         max_concurrency: None,
         max_items_per_second: None,
@@ -218,13 +240,15 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
             size_bytes: csv.len() as u64,
         },
         header: probe.ok().map(|probe| probe.header),
-        cut_version: CUT_VERSION,
+        cut_version: 1,
         max_record_bytes: 16 << 20,
         max_header_bytes: 256 << 10,
         max_columns: 65_536,
         results: Some(("output".to_owned(), "results/run-1/".to_owned())),
         failures: ("output".to_owned(), "results/run-1/".to_owned()),
         inline_output_bytes: 0,
+        create_time: WallTime(1_700_000_000_123),
+        start_time: WallTime(1_700_000_001_000),
     }
 }
 

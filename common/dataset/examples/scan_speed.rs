@@ -74,6 +74,7 @@ fn prepare(object: &[u8]) -> (ShardPlan, CutRules) {
         header: probe.header,
         dialect,
         max_record_bytes: limits.max_record_bytes,
+        shape: None,
     };
     (plan, rules)
 }

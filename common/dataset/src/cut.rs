@@ -5,18 +5,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::columns::empty_item_bytes;
 use crate::dialect::Dialect;
-use crate::fields::{FieldVisitor, visit_fields};
 use crate::header::Header;
-use crate::json::{MAX_ESCAPED_BYTES, escaped_len};
+use crate::measure::ItemMeasure;
 use crate::range::{ByteRange, Window};
+use crate::shape::ItemShape;
+
+/// The version of batch cutting that measures items in their shape, and numbers that are not known yet as their largest.
+pub const SHAPES_SINCE: u32 = 2;
 
 /// All inputs of batch cutting; a run pins them together with [`CUT_VERSION`](crate::CUT_VERSION).
 ///
 /// A batch holds consecutive items of one shard. It is closed when it holds `max_items`, or when the next item would take
-/// the compact JSON `{"BatchInput":…,"Items":[…]}` over `max_input_bytes`; an item that alone takes more makes a batch of its
-/// own. So does a record that is not terminated within its shard, unless the shard ends the object.
+/// the compact JSON `{"BatchInput":…,"Items":[…]}` over `max_input_bytes`, items in their shape; an item that alone takes more
+/// makes a batch of its own. So does a record that is not terminated within its shard, unless the shard ends the object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutRules {
     /// The most items in a batch; 0 is taken as 1.
@@ -31,6 +33,8 @@ pub struct CutRules {
     pub dialect: Dialect,
     /// The longest record, without its terminator.
     pub max_record_bytes: u64,
+    /// What becomes of an item before it is put into a batch; absent: nothing.
+    pub shape: Option<ItemShape>,
 }
 
 /// One record as the cutter sees it.
@@ -106,13 +110,13 @@ impl Cutter {
         let comma = u64::from(self.items > 0);
         self.items += 1;
         self.closed = record.crossing;
-        self.bytes = self.bytes.saturating_add(comma + self.measure.upper_bound(record.range));
+        self.bytes = self.bytes.saturating_add(comma + self.measure.upper_bound(record.range.len()));
         self.bounded.push(record.range);
     }
 
     /// Whether the JSON stays within its bound with one more item. Measures only if an upper bound says that it may not.
     fn fits(&mut self, record: ByteRange, window: &Window<'_>) -> bool {
-        let bound = self.measure.upper_bound(record);
+        let bound = self.measure.upper_bound(record.len());
         if self.stays_within(bound) {
             return true;
         }
@@ -126,56 +130,8 @@ impl Cutter {
 
     fn measure_bounded(&mut self, window: &Window<'_>) {
         for record in self.bounded.drain(..) {
-            let excess = self.measure.upper_bound(record) - self.measure.exact(window.slice(record));
+            let excess = self.measure.upper_bound(record.len()) - self.measure.exact(window.slice(record));
             self.bytes = self.bytes.saturating_sub(excess);
         }
-    }
-}
-
-/// How many bytes an item takes as compact JSON.
-#[derive(Debug, Clone)]
-struct ItemMeasure {
-    empty_item_bytes: u64,
-    columns: usize,
-    delimiter: u8,
-}
-
-impl ItemMeasure {
-    fn new(rules: &CutRules) -> Self {
-        Self {
-            empty_item_bytes: empty_item_bytes(&rules.header.names),
-            columns: rules.header.names.len(),
-            delimiter: rules.dialect.delimiter,
-        }
-    }
-
-    fn upper_bound(&self, record: ByteRange) -> u64 {
-        self.empty_item_bytes + MAX_ESCAPED_BYTES * record.len()
-    }
-
-    /// Bytes that are not UTF-8 count one each: such an item is never sent.
-    fn exact(&self, record: &[u8]) -> u64 {
-        let mut values = EscapedValues { bytes: 0, columns_left: self.columns };
-        if self.columns > 0 {
-            visit_fields(record, self.delimiter, &mut values);
-        }
-        self.empty_item_bytes + values.bytes
-    }
-}
-
-/// Sums up the escaped values of the fields that have a column.
-struct EscapedValues {
-    bytes: u64,
-    columns_left: usize,
-}
-
-impl FieldVisitor for EscapedValues {
-    fn piece(&mut self, bytes: &[u8]) {
-        self.bytes += escaped_len(bytes);
-    }
-
-    fn field_end(&mut self) -> bool {
-        self.columns_left -= 1;
-        self.columns_left > 0
     }
 }

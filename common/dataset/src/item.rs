@@ -1,11 +1,14 @@
 //! Items of one batch, in one shared buffer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::columns::Columns;
+use crate::columns::{Columns, empty_item_bytes};
 use crate::fields::{FieldVisitor, visit_fields};
+use crate::json;
+use crate::json_path::{JsonPath, PathStep};
 use crate::range::{ByteRange, Window};
 
 /// Consecutive items that one handler call gets.
@@ -65,6 +68,50 @@ impl Item {
     /// If the record is not UTF-8, U+FFFD stands for what is not: a form for reports, never for handlers.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         self.texts.columns.write_item(|column| self.value(column), out);
+    }
+
+    /// Whether `path` names a value of the item.
+    pub fn has(&self, path: &JsonPath) -> bool {
+        match path.steps() {
+            [] => true,
+            [PathStep::Name(name)] => self.get(name).is_some(),
+            // Every value is a text, which holds nothing.
+            [PathStep::Name(_) | PathStep::Index(_), ..] => false,
+        }
+    }
+
+    /// Appends the JSON of the value that `path` names; `false`: it names none.
+    pub fn write_json_at(&self, path: &JsonPath, out: &mut Vec<u8>) -> bool {
+        if path.steps().is_empty() {
+            self.write_json(out);
+            return true;
+        }
+        match self.text_at(path) {
+            Some(text) => {
+                json::write_string(&text, out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The bytes of the JSON of the value that `path` names; 0 if it names none.
+    pub fn json_bytes_at(&self, path: &JsonPath) -> u64 {
+        let quoted = |text: &str| json::escaped_len(text.as_bytes()) + 2;
+        if path.steps().is_empty() {
+            let columns = &self.texts.columns;
+            let values = (0..columns.len()).map(|column| json::escaped_len(self.value(column).as_bytes()));
+            return empty_item_bytes(&columns.names) + values.sum::<u64>();
+        }
+        self.text_at(path).map_or(0, |text| quoted(&text))
+    }
+
+    /// The text that `path` names; `None`: it names no value, or one that is no text.
+    pub fn text_at(&self, path: &JsonPath) -> Option<Cow<'_, str>> {
+        match path.steps() {
+            [PathStep::Name(name)] => self.get(name).map(Cow::Borrowed),
+            [] | [PathStep::Name(_) | PathStep::Index(_), ..] => None,
+        }
     }
 
     fn place(&self) -> &Place {

@@ -11,7 +11,8 @@
 //!    scan found wrong counts only once its entry is confirmed.
 //! 5. [`SpanReader`] cuts again from a [`Checkpoint`] and gives the items of each batch.
 //!
-//! **Owns** the CSV machine ([`EntryState`]), the batch cutting rule ([`CutRules`]) and how an item becomes JSON. **Does not
+//! **Owns** the CSV machine ([`EntryState`]), the batch cutting rule ([`CutRules`]) and how an item becomes JSON, bare or in a
+//! [`Shape`]. **Does not
 //! know** where bytes come from, who scans, what a lease or a map run is: pure functions over byte slices, no I/O, no async.
 //!
 //! Invariants, each of them a property in `tests/`:
@@ -33,8 +34,10 @@ mod guess;
 mod header;
 mod item;
 mod json;
+mod json_path;
 mod leap;
 mod machine;
+mod measure;
 mod packed;
 mod plan;
 mod positions;
@@ -42,14 +45,16 @@ mod problem;
 mod range;
 mod reader;
 mod scan;
+mod shape;
 mod walk;
 
 pub use compose::{Composed, ComposedShard, Composer};
-pub use cut::CutRules;
+pub use cut::{CutRules, SHAPES_SINCE};
 pub use dialect::{Dialect, HeaderLocation, Limits};
 pub use entries::EntryExit;
 pub use header::{Header, HeaderProblem, Probe, ProbeError, probe};
 pub use item::{Batch, Item};
+pub use json_path::{JsonPath, JsonPathProblem, PathStep};
 pub use machine::EntryState;
 pub use plan::ShardPlan;
 pub use positions::{Checkpoint, Positions};
@@ -57,9 +62,14 @@ pub use problem::DataProblem;
 pub use range::ByteRange;
 pub use reader::{SpanReader, SpanShard, SpanStep};
 pub use scan::{ScanRequest, ShardScan, scan};
+pub use shape::{ItemHole, ItemShape, MEASURED_DIGITS, Part, Shape, ShapedField};
 
-/// The version of everything that decides where batches are cut.
+/// The newest version of everything that decides where batches are cut.
 ///
-/// A run pins it. It changes whenever [`scan`], the cutting rule or the size of an item's JSON would come out
-/// differently for some input; a worker that does not know a run's version must refuse to scan or read for it.
-pub const CUT_VERSION: u32 = 1;
+/// A run pins the first version that knows all that it asks for. A version is added whenever [`scan`], the cutting rule or
+/// the size of an item's JSON would come out differently for some input; a worker that does not know a run's version must
+/// refuse to scan or read for it. All versions so far cut alike where both know the rules.
+pub const CUT_VERSION: u32 = SHAPES_SINCE;
+
+/// The versions that this package knows.
+pub const CUT_VERSIONS: std::ops::RangeInclusive<u32> = 1..=CUT_VERSION;

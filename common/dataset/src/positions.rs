@@ -45,6 +45,8 @@ pub struct Positions {
     pub too_large: Option<ByteRange>,
     /// Whether more records begin in the shard than the limit let count.
     pub truncated: bool,
+    /// The most items of a batch by the rules that it was cut by.
+    pub max_items_per_batch: u32,
 }
 
 /// Walks the request's shard from `entry`. The exit is known unless the item limit ended the walk.
@@ -99,6 +101,7 @@ impl<'a> Finder<'a> {
             open_record: None,
             too_large: None,
             truncated: false,
+            max_items_per_batch: request.rules.max_items,
         };
         Self {
             window: request.window(),

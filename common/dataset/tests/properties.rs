@@ -8,7 +8,7 @@ mod support;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use support::{Case, check};
+use support::{Case, Selected, check};
 use warifu_dataset::{Dialect, HeaderLocation};
 
 /// What CSV is made of, and what it is easily confused by.
@@ -64,6 +64,19 @@ fn any_location() -> impl Strategy<Value = HeaderLocation> {
     ]
 }
 
+fn any_selector() -> impl Strategy<Value = Vec<Selected>> {
+    let entries = vec![
+        Selected::Index,
+        Selected::Item,
+        Selected::Column("k\"0"),
+        Selected::Column("k\"1"),
+        Selected::Column("a"),
+        Selected::Text("x\"y あ"),
+        Selected::Text(""),
+    ];
+    vec(select(entries), 0..5)
+}
+
 prop_compose! {
     fn any_case()(
         delimiter in prop_oneof![3 => Just(b','), 1 => select(Dialect::DELIMITERS.to_vec())],
@@ -79,11 +92,12 @@ prop_compose! {
         feed in prop_oneof![1..10_usize, Just(1 << 20)],
         forced_guess in proptest::option::of(0..3_usize),
         first_limit in proptest::option::weighted(0.2, 0..6_u64),
+        selector in proptest::option::weighted(0.4, any_selector()),
     ) -> Case {
         Case {
             dialect: Dialect { delimiter, lenient_quotes },
             location, shard_size, items_per_batch, input_bytes, max_items, count_from, end, max_record_bytes, feed,
-            forced_guess, first_limit,
+            forced_guess, first_limit, selector,
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod error_name {
     pub const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
     /// A handler call, or the run, took longer than its timeout.
     pub const TIMEOUT: &str = "States.Timeout";
+    /// A path of a template, or `outputPath`, names nothing.
+    pub const PARAMETER_PATH_FAILURE: &str = "States.ParameterPathFailure";
     /// Matches every failure but a timeout in `errorEquals`.
     pub const TASK_FAILED: &str = "States.TaskFailed";
     /// Matches every failure in `errorEquals`.

@@ -23,11 +23,14 @@ pub struct IdError {
 pub struct MapRunId(Arc<str>);
 
 impl MapRunId {
+    /// The longest id.
+    pub const MAX_BYTES: usize = 63;
+
     /// Checks `value` and takes it as an id.
     pub fn new(value: &str) -> Result<Self, IdError> {
         let bytes = value.as_bytes();
         let inside = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
-        let valid = (1..=63).contains(&bytes.len())
+        let valid = (1..=Self::MAX_BYTES).contains(&bytes.len())
             && bytes[0].is_ascii_lowercase()
             && bytes.iter().all(inside)
             && bytes[bytes.len() - 1] != b'-';

@@ -7,6 +7,7 @@
 //! Start at [`spec::MapRunSpec`] for what users ask for, at [`protocol`] for the lease protocol.
 
 mod batch;
+mod batch_size;
 mod compensation;
 mod counts;
 mod failure;
@@ -16,11 +17,13 @@ mod range_set;
 mod retry;
 pub mod spec;
 mod state;
+pub mod template;
 mod time;
 mod tolerance;
 mod view;
 
 pub use batch::{BatchPlace, BatchState, BatchView};
+pub use batch_size::{AutoSize, BatchSize, DEFAULT_MOST_ITEMS, FirstItems};
 pub use compensation::{
     Compensation, CompensationCall, CompensationState, CompensationStatus, CompensationTrigger,
 };

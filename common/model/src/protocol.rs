@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use warifu_dataset::{ByteRange, Checkpoint, EntryState, Header, Probe, ShardScan};
 
 use crate::spec::MapRunSpec;
+use crate::template::TemplateFacts;
 use crate::{
     BatchOrdinal, CallFailure, CompensationCall, HandlerName, Incarnation, LeaderTerm, LeaseId, MapRunId,
-    PartRef, RangeSet, ReportNumber, SessionId, ShardNumber, SourcePlace, WorkerHandler, WorkerId,
+    PartRef, RangeSet, ReportNumber, SessionId, ShardNumber, SourcePlace, WallTime, WorkerHandler, WorkerId,
 };
 
 /// What a worker says.
@@ -265,6 +266,23 @@ pub struct RunContext {
     pub failures: (String, String),
     /// Bytes of outputs that the coordinator wants to see inline (runs without results).
     pub inline_output_bytes: u64,
+    /// When the run was created.
+    pub create_time: WallTime,
+    /// When it, or its latest redrive, left `Queued`.
+    pub start_time: WallTime,
+}
+
+impl RunContext {
+    /// What templates can say of the run.
+    pub fn template_facts(&self) -> TemplateFacts {
+        TemplateFacts {
+            map_run: self.map_run.clone(),
+            start_time: self.create_time,
+            entered_time: self.start_time,
+            redrive_count: self.redrive,
+            source: self.source.place(),
+        }
+    }
 }
 
 /// A source object as it was when the run was created.
@@ -280,6 +298,14 @@ pub struct SourcePin {
     pub etag: String,
     /// Its bytes.
     pub size_bytes: u64,
+}
+
+impl SourcePin {
+    /// Where it lies, as AWS writes it: `s3://bucket/key`; of a local file its URL.
+    pub fn place(&self) -> String {
+        let scheme = if self.bucket.contains("://") { "" } else { "s3://" };
+        format!("{scheme}{}/{}", self.bucket, self.key)
+    }
 }
 
 /// An order to scan one shard.

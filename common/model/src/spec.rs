@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warifu_dataset::HeaderLocation;
 
-use crate::{Compensation, HandlerName, Retrier, Tolerance};
+use crate::{AutoSize, Compensation, HandlerName, Retrier, Tolerance};
 
 /// Items of a batch unless the job says otherwise.
 pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
@@ -32,6 +32,10 @@ pub const DEFAULT_SHARD_BYTES: u64 = 8 * 1024 * 1024;
 pub struct MapRunSpec {
     /// Where the items come from.
     pub item_reader: ItemReader,
+    /// What becomes of each item before it is put into a batch: a [template](crate::template) of items. As all parts that
+    /// came later it is left out where it is absent, so that stored specifications keep their form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_selector: Option<Map<String, Value>>,
     /// How items are put into batches.
     pub item_batcher: ItemBatcher,
     /// Who handles a batch.
@@ -119,19 +123,11 @@ pub struct ItemBatcher {
     pub max_items_per_batch: u32,
     /// Bytes of a batch as the compact JSON that the handler gets.
     pub max_input_bytes_per_batch: u64,
-    /// Part of every batch.
+    /// Part of every batch: a [template](crate::template) of batches.
     pub batch_input: Option<Map<String, Value>>,
-}
-
-impl ItemBatcher {
-    /// Bytes of the compact event `{"BatchInput":…,"Items":[]}` without its items.
-    pub fn envelope_bytes(&self) -> u64 {
-        let batch_input = match &self.batch_input {
-            Some(input) => r#""BatchInput":,"#.len() + Value::Object(input.clone()).to_string().len(),
-            None => 0,
-        };
-        (batch_input + r#"{"Items":[]}"#.len()) as u64
-    }
+    /// `max_items_per_batch` is chosen within these bounds when the run's first items are known; until then it is the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_size: Option<AutoSize>,
 }
 
 /// Who handles a batch, for how long, and what happens when it fails.
@@ -143,6 +139,12 @@ pub struct ItemProcessor {
     pub timeout: Duration,
     /// The retry policy; empty: one attempt.
     pub retry: Vec<Retrier>,
+    /// What the event is in place of the batch: a [template](crate::template) of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Map<String, Value>>,
+    /// The part of the handler's answer that is read as the answer: a JSONPath.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_path: Option<String>,
 }
 
 /// Where results go, and in which form.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::MapRunSpec;
 use crate::{
-    BatchCounts, CompensationStatus, ErrorGroup, FailureCounts, HandlerName, Incarnation, ItemCounts,
-    LeaderTerm, LimitedBy, MapRunId, MapRunState, RunError, WallTime, WorkerId,
+    BatchCounts, BatchSize, CompensationStatus, ErrorGroup, FailureCounts, HandlerName, Incarnation,
+    ItemCounts, LeaderTerm, LimitedBy, MapRunId, MapRunState, RunError, WallTime, WorkerId,
 };
 
 /// One map run at one moment.
@@ -59,6 +59,8 @@ pub struct MapRunView {
     pub outputs_truncated: bool,
     /// Bytes of the source object.
     pub source_bytes: u64,
+    /// The size of batches that `autoSize` chose, once it has.
+    pub batch_size: Option<BatchSize>,
 }
 
 /// Something that does not stop a run but that its submitter should know.

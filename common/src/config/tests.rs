@@ -312,7 +312,7 @@ type = "sql"
 url = "postgres://me@db/x"
 insert = { table = "t" }
 [handlers.pg.columns]
-a = { from = "$.a.b", on_conflict = "add" }
+a = { from = "$.a[*]", on_conflict = "add" }
 b = { from = "x", value = 1 }
 c = { from = "x", type = "integer", colour = 1 }
 d = { from = "x", format = "%Y" }
@@ -375,7 +375,7 @@ type = "ftp"
         "handlers.own.columns: are required with a statement",
         "handlers.own.pool_size: must be a whole number from 1 to 10000",
         "handlers.sum.order_guard: would lose what the column \"n\" adds",
-        "handlers.pg.columns.a.from: a JSONPath is not available",
+        "handlers.pg.columns.a.from: `[*` may name several values",
         "handlers.pg.columns.a.on_conflict: is only for an upsert",
         "handlers.pg.columns.b.from: exactly one of from, value and context is required",
         "handlers.pg.columns.c.type: \"integer\": write one of \"text\", \"int2\"",

@@ -35,7 +35,7 @@ impl Scheduler {
         map_run.grants_suspended = false;
         map_run.outputs.extend(part.outputs);
         map_run.last_parts = part.last_parts.or(map_run.last_parts.take());
-        map_run.refresh_spec(now);
+        map_run.take_limits(now);
         if part.redriven {
             map_run.leaves_end = false;
             map_run.reopen_shards(now);
@@ -164,11 +164,13 @@ impl Shard {
 }
 
 impl crate::map_run::MapRun {
-    pub(crate) fn refresh_spec(&mut self, now: Now) {
-        let spec = crate::map_run::spec_with_limits(&self.record.spec, &self.status);
-        if spec != *self.spec {
-            self.pace.change_rate(now.at, self.spec.max_items_per_second, spec.max_items_per_second);
-            self.spec = std::sync::Arc::new(spec);
+    /// What became durable may have changed limits, the rate among them.
+    fn take_limits(&mut self, now: Now) {
+        let before = self.spec.max_items_per_second;
+        self.refresh_spec();
+        let after = self.spec.max_items_per_second;
+        if before != after {
+            self.pace.change_rate(now.at, before, after);
         }
     }
 

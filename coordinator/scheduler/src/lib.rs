@@ -8,6 +8,7 @@
 //! status in one transaction, and only when that is done applied, answered and shown.
 
 mod alert;
+mod batch_size;
 mod batches;
 mod broken_rule;
 mod candidates;

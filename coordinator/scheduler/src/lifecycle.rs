@@ -34,11 +34,11 @@ impl Scheduler {
         self.next_sequence += 1;
         let record = SpecRecord {
             uid: create.uid,
+            cut_version: create.spec.cut_version(),
             spec: create.spec,
             submitted: create.submitted,
             source: create.source,
             shard_bytes: create.shard_bytes,
-            cut_version: warifu_dataset::CUT_VERSION,
             create_time: now.wall,
             sequence: self.next_sequence,
         };

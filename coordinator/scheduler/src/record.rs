@@ -10,9 +10,9 @@ use warifu_dataset::{ComposedShard, Composer, Probe};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    CompensationStatus, ErrorGroup, FailureCounts, FailureKind, Incarnation, ItemCounts, ItemFailure,
-    LeaseId, MapRunId, MapRunState, PartRef, RangeSet, ResultLocation, RunError, ShardNumber, WallTime,
-    Warning, WorkerId,
+    BatchSize, CompensationStatus, ErrorGroup, FailureCounts, FailureKind, Incarnation, ItemCounts,
+    ItemFailure, LeaseId, MapRunId, MapRunState, PartRef, RangeSet, ResultLocation, RunError, ShardNumber,
+    WallTime, Warning, WorkerId,
 };
 
 /// One write of a transaction.
@@ -22,7 +22,7 @@ pub enum Record {
     PutSpec(MapRunId, Box<SpecRecord>),
     /// How a run stands.
     PutStatus(MapRunId, Box<StatusRecord>),
-    /// The header and the plan of a run: written once.
+    /// The header and the plan of a run: written once, and once more when the size of its batches is chosen.
     PutPlan(MapRunId, Box<PlanRecord>),
     /// How a shard stands.
     PutShard(MapRunId, ShardNumber, Box<ShardRecord>),
@@ -203,6 +203,10 @@ impl StatusRecord {
 pub struct PlanRecord {
     /// What the probe found.
     pub probe: Probe,
+    /// The size of batches, where the job lets it be chosen: from when the first items are known, and before any shard is
+    /// stored. Left out of the record's own serialised form, which is older: state stores keep it behind that.
+    #[serde(skip)]
+    pub batch_size: Option<BatchSize>,
 }
 
 /// How a shard stands: composed, opened for leasing, some of it finished.

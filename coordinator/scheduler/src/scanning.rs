@@ -25,7 +25,7 @@ impl Scheduler {
         let runs: Vec<MapRunId> = self.running_ids();
         for id in runs {
             while let Some(wanted) = self.next_scan(&id) {
-                let Some(worker) = self.idle_scanner(&id, wanted) else { break };
+                let Some(worker) = self.idle_scanner(&id) else { break };
                 self.order_scan(&id, worker, wanted, effects);
             }
         }
@@ -59,12 +59,12 @@ impl Scheduler {
     }
 
     /// A worker that reads nothing: one that offers the handler if there is any, of those the least busy.
-    fn idle_scanner(&self, id: &MapRunId, shard: Option<u32>) -> Option<Incarnation> {
+    fn idle_scanner(&self, id: &MapRunId) -> Option<Incarnation> {
         let map_run = self.map_runs.get(id)?;
         let handler = &map_run.spec.item_processor.handler;
         let version = map_run.record.cut_version;
         let able = |worker: &&crate::worker::Worker| {
-            let knows_cut = shard.is_none() || worker.cut_versions.contains(&version);
+            let knows_cut = worker.cut_versions.contains(&version);
             worker.is_reachable() && worker.scanning.is_none() && !worker.draining && knows_cut
         };
         let anybody_offers = self.handler_is_offered(handler);
@@ -163,7 +163,7 @@ impl Scheduler {
         }
         match probe {
             Ok(probe) => {
-                map_run.plan(PlanRecord { probe }, &config, None);
+                map_run.plan(PlanRecord { probe, batch_size: None }, &config, None);
                 map_run.staged.plan = true;
                 map_run.staged.total_known = map_run.is_composed();
                 self.touch(now.at, id);
@@ -193,7 +193,7 @@ impl Scheduler {
         }
         match scan {
             Ok(scan) => {
-                planned.take_scan(shard, scan, incarnation);
+                map_run.take_scan(shard, scan, incarnation);
                 self.compose(now, id);
             }
             Err(fault) => self.fail_source(now, id, fault),
@@ -237,6 +237,11 @@ impl MapRun {
         if planned.rescan && !planned.under_way.contains_key(&next) {
             return Some(next);
         }
+        if self.lacks_batch_size() {
+            // What others would be cut by is not known.
+            let free = !planned.scans.contains_key(&next) && !planned.under_way.contains_key(&next);
+            return free.then_some(next);
+        }
         let not_leased = self.open_shards.len() + planned.scans.len() + planned.under_way.len();
         if not_leased >= ahead {
             return None;
@@ -245,8 +250,17 @@ impl MapRun {
         (next..planned.composer.plan().shard_count()).take(ahead + 1).find(free)
     }
 
+    /// Keeps a scan until composition reaches it. One that was cut by another size than is chosen now is made again.
+    pub(crate) fn take_scan(&mut self, shard: u32, scan: ShardScan, from: Incarnation) {
+        let cut_so = scan.positions.max_items_per_batch == self.max_items();
+        let is_chosen = self.spec.item_batcher.auto_size.is_some();
+        if let Some(planned) = self.planned_mut().filter(|_| cut_so || !is_chosen) {
+            planned.take_scan(shard, scan, from);
+        }
+    }
+
     /// Composes as far as scans reach; an error if the data cannot be read.
-    fn compose_prefix(&mut self) -> Option<RunFault> {
+    pub(crate) fn compose_prefix(&mut self) -> Option<RunFault> {
         loop {
             let planned = self.planned_mut()?;
             if planned.composer.is_complete() {
@@ -254,6 +268,10 @@ impl MapRun {
                 return None;
             }
             let (scan, from) = planned.scans.remove(&planned.composer.next_shard())?;
+            if self.choose_batch_size(&scan) && scan.positions.max_items_per_batch != self.max_items() {
+                return None;
+            }
+            let planned = self.planned_mut()?;
             match planned.composer.compose(&scan) {
                 Composed::Shard(composed) => {
                     planned.rescan = false;
@@ -322,6 +340,8 @@ impl MapRun {
             max_columns: config.max_columns,
             failures: results.clone().unwrap_or_else(|| (bucket.clone(), format!("{prefix}{}/", self.id))),
             inline_output_bytes: if results.is_none() { config.max_output_bytes } else { 0 },
+            create_time: self.record.create_time,
+            start_time: self.status.start_time.unwrap_or(self.record.create_time),
             results,
         });
         self.context = Some(context.clone());

@@ -72,6 +72,7 @@ impl Scheduler {
         self.next_sequence = self.next_sequence.max(stored.spec.sequence);
         let mut map_run = MapRun::new(stored.id.clone(), stored.spec, stored.status, now.at);
         map_run.stored_plan = stored.plan;
+        map_run.refresh_spec();
         map_run.outputs = stored.outputs;
         if !map_run.status.state.is_terminal() {
             map_run.pace = Pace::taken_over(now.at);
@@ -250,7 +251,7 @@ mod tests {
             slots: 4,
             handlers: Vec::new(),
             cache_bytes: 0,
-            cut_versions: vec![warifu_dataset::CUT_VERSION],
+            cut_versions: warifu_dataset::CUT_VERSIONS.collect(),
             draining: false,
             held_slots: BTreeMap::new(),
             leases: Vec::new(),

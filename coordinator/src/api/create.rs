@@ -6,6 +6,7 @@ use warifu_common::object_store::{ObjectError, ObjectLocation};
 use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
+use warifu_model::template::TemplateFacts;
 use warifu_model::{
     BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime,
     Warning, WorkerState,
@@ -181,7 +182,15 @@ async fn validate(
         return Err(ApiError::HandlerNotAvailable(handler.clone()));
     }
     let probe = context.probe(&checked.spec, source).await?;
-    let preview_events = context.preview(&checked.spec, source, probe).await?;
+    let now = context.clock.now().wall;
+    let facts = TemplateFacts {
+        map_run: checked.id.clone(),
+        start_time: now,
+        entered_time: now,
+        redrive_count: 0,
+        source: source.place(),
+    };
+    let preview_events = context.preview(&checked.spec, source, facts, probe).await?;
     let warning_of = |(handler, warning): (HandlerName, fn(&str) -> Warning)| warning(handler.as_str());
     let mut warnings: Vec<Warning> = missing.into_iter().map(warning_of).collect();
     if preview_events.is_empty() {
@@ -219,6 +228,7 @@ fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_t
         outputs: Vec::new(),
         outputs_truncated: false,
         source_bytes,
+        batch_size: None,
     }
 }
 

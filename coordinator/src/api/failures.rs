@@ -9,9 +9,10 @@ use warifu_common::wire::v1;
 use warifu_common::wire::views::item_failure;
 use warifu_dataset::{ByteRange, CutRules, Probe, SpanReader, SpanShard, SpanStep};
 use warifu_model::protocol::SourcePin;
+use warifu_model::template::TemplateFacts;
 use warifu_model::{ItemFailure, MapRunId, MapRunView};
 
-use super::preview::{cut_rules, start};
+use super::preview::{start, templates};
 use super::source::pinned_object;
 use super::{ApiError, Context, map_run_id, page};
 
@@ -191,7 +192,16 @@ struct RecordReader<'a> {
 
 impl<'a> RecordReader<'a> {
     fn new(context: &'a Context, run: &RunOfFailures, probe: &Probe) -> Self {
-        let rules = cut_rules(&run.view.spec, probe.clone(), context.limits.max_record_bytes);
+        let view = &run.view;
+        let facts = TemplateFacts {
+            map_run: view.id.clone(),
+            start_time: view.create_time,
+            entered_time: view.start_time.unwrap_or(view.create_time),
+            redrive_count: view.redrive_count,
+            source: run.pin.place(),
+        };
+        let templates = templates(&view.spec, &facts);
+        let rules = templates.cut_rules(&view.spec, probe.header.clone(), context.limits.max_record_bytes);
         Self { context, object: pinned_object(&run.pin), rules: Arc::new(rules) }
     }
 
@@ -200,13 +210,13 @@ impl<'a> RecordReader<'a> {
         let place = &failure.place;
         let range = ByteRange::new(place.byte_offset, place.byte_offset + place.byte_length);
         let bytes = self.context.read_record(&self.object, range).await?;
-        let json = item_json(&self.rules, range, &bytes);
+        let json = item_json(&self.rules, failure.index, range, &bytes);
         Ok((bytes.to_vec(), json))
     }
 }
 
-/// The item of a record, as the handler got it.
-fn item_json(rules: &Arc<CutRules>, range: ByteRange, bytes: &[u8]) -> String {
+/// The item of a record, as the handler got it; one that never reached it, as it is in the data.
+fn item_json(rules: &Arc<CutRules>, index: u64, range: ByteRange, bytes: &[u8]) -> String {
     let shard = SpanShard {
         range: ByteRange::new(range.start, range.start + bytes.len() as u64),
         ends_object: true,
@@ -217,7 +227,10 @@ fn item_json(rules: &Arc<CutRules>, range: ByteRange, bytes: &[u8]) -> String {
     if let Ok(SpanStep::Batch(batch)) = reader.next_batch(bytes, true)
         && let Some(item) = batch.items.first()
     {
-        item.write_json(&mut json);
+        match rules.shape.as_ref().filter(|shape| shape.unmatched(item).is_none()) {
+            Some(shape) => shape.write_item(index, item, &mut json),
+            None => item.write_json(&mut json),
+        }
     }
     String::from_utf8_lossy(&json).into_owned()
 }

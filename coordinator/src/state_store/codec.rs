@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
-use warifu_model::{CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId};
+use warifu_model::{
+    BatchSize, CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId,
+};
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
@@ -98,7 +100,6 @@ macro_rules! stored_as_postcard {
 }
 
 stored_as_postcard! {
-    PlanRecord, "plan", 1;
     ShardRecord, "shard", 1;
     RosterRecord, "roster", 1;
     PartsRecord, "parts", 1;
@@ -138,6 +139,31 @@ impl Stored for StatusRecord {
                 Ok(Self { compensation, max_items_per_second: Some(rate), ..status })
             }
         }
+    }
+}
+
+/// Version 2 has the size of batches behind what version 1 is.
+impl Stored for PlanRecord {
+    const KIND: &'static str = "plan";
+    const VERSION: u8 = 2;
+
+    fn version(&self) -> u8 {
+        if self.batch_size.is_some() { 2 } else { 1 }
+    }
+
+    fn body(&self) -> Result<Vec<u8>, BoxError> {
+        match &self.batch_size {
+            Some(size) => to_postcard(&(self, size)),
+            None => to_postcard(self),
+        }
+    }
+
+    fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError> {
+        if version == 1 {
+            return from_postcard(body);
+        }
+        let (plan, size): (PlanRecord, BatchSize) = from_postcard(body)?;
+        Ok(PlanRecord { batch_size: Some(size), ..plan })
     }
 }
 
@@ -313,6 +339,7 @@ mod tests {
             line(&samples::compensated_status()),
             line(&samples::paced_status()),
             line(&samples::plan()),
+            line(&samples::sized_plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),
             line(&samples::parts(1)),

@@ -10,10 +10,10 @@ use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
 };
 use warifu_model::{
-    CallFailure, Compensation, CompensationState, CompensationStatus, CompensationTrigger, ErrorGroup,
-    ErrorSample, FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy, LeaderTerm,
-    LeaseEpoch, LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace, Tolerance,
-    WallTime, Warning, WorkerId,
+    BatchSize, CallFailure, Compensation, CompensationState, CompensationStatus, CompensationTrigger,
+    ErrorGroup, ErrorSample, FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy,
+    LeaderTerm, LeaseEpoch, LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace,
+    Tolerance, WallTime, Warning, WorkerId,
 };
 use warifu_scheduler::record::{
     FinishedRange, OpenBatch, PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
@@ -37,11 +37,13 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                 max_items: Some(9),
                 range: Some((1, None)),
             },
+            item_selector: None,
             item_batcher: ItemBatcher {
                 configured: true,
                 max_items_per_batch: 25,
                 max_input_bytes_per_batch: 262_144,
                 batch_input: Some(input.clone()),
+                auto_size: None,
             },
             item_processor: ItemProcessor {
                 handler: HandlerName::new("echo").unwrap(),
@@ -54,6 +56,8 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                     max_delay: Some(Duration::from_secs(60)),
                     jitter_strategy: JitterStrategy::Full,
                 }],
+                payload: None,
+                output_path: None,
             },
             max_concurrency: Some(5),
             max_items_per_second: None,
@@ -154,7 +158,12 @@ pub(super) fn compensated_status() -> StatusRecord {
 
 pub(super) fn plan() -> PlanRecord {
     let header = Header { names: vec!["id".into(), "名".into()], range: ByteRange::new(3, 9) };
-    PlanRecord { probe: Probe { header, data_start: 10, newlines_before_data: 1 } }
+    PlanRecord { probe: Probe { header, data_start: 10, newlines_before_data: 1 }, batch_size: None }
+}
+
+pub(super) fn sized_plan() -> PlanRecord {
+    let size = BatchSize { items: 40, total_items: 4000, is_estimate: true, max_concurrency: Some(10) };
+    PlanRecord { batch_size: Some(size), ..plan() }
 }
 
 pub(super) fn shard(number: u32) -> ShardRecord {

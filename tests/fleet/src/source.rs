@@ -6,6 +6,7 @@ use warifu_common::dataset::{
     ByteRange, CutRules, Dialect, Limits, Probe, ScanRequest, ShardScan, probe, scan,
 };
 use warifu_common::model::protocol::{RunContext, RunFault, ScanOrder};
+use warifu_common::model::template::RunTemplates;
 
 const HEADER: &str = "id\n";
 /// Digits of a record, and its end.
@@ -81,15 +82,8 @@ fn limits(context: &RunContext) -> Limits {
 }
 
 fn cut_rules(context: &RunContext) -> Option<CutRules> {
-    let batcher = &context.spec.item_batcher;
-    Some(CutRules {
-        max_items: batcher.max_items_per_batch,
-        max_input_bytes: batcher.max_input_bytes_per_batch,
-        envelope_bytes: batcher.envelope_bytes(),
-        header: context.header.clone()?,
-        dialect: dialect(context),
-        max_record_bytes: context.max_record_bytes,
-    })
+    let templates = RunTemplates::new(&context.spec, &context.template_facts()).ok()?;
+    Some(templates.cut_rules(&context.spec, context.header.clone()?, context.max_record_bytes))
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ impl DataSet {
             header,
             dialect: DIALECT,
             max_record_bytes: LIMITS.max_record_bytes,
+            shape: None,
         });
         let mut data = Self { bytes, shard_bytes, rules, probe, items: 0, shards: Vec::new() };
         data.compose();

@@ -143,6 +143,7 @@ fn scan_of_first_shard(dialect: &Dialect, limits: &Limits) -> ShardScan {
         },
         dialect: dialect.clone(),
         max_record_bytes: limits.max_record_bytes,
+        shape: None,
     };
     scan(&ScanRequest {
         bytes: &planned_shard(),

@@ -107,9 +107,19 @@ fn job(recorded: &Recorded) -> Value {
         "maxConcurrency": state["MaxConcurrency"],
         "resultWriter": {"bucket": "output", "prefix": "results/"},
     });
-    if batcher["BatchInput"].is_object() {
-        // Its one template names a field of the input.
-        job["itemBatcher"]["batchInput"] = json!({"tag": input["tag"]});
+    // Templates are taken as they stand.
+    job["input"] = input.clone();
+    for (template, to) in
+        [(&batcher["BatchInput"], "/itemBatcher/batchInput"), (&state["ItemSelector"], "/itemSelector")]
+    {
+        if template.is_object() {
+            let (parent, key) = to.rsplit_once('/').unwrap();
+            job.pointer_mut(parent).unwrap()[key] = template.clone();
+        }
+    }
+    if let Some(path) = state["ItemReader"]["Parameters"]["Key.$"].as_str() {
+        job["itemReader"].as_object_mut().unwrap().remove("key");
+        job["itemReader"]["keyPath"] = path.into();
     }
     job
 }
@@ -127,7 +137,7 @@ fn compare(dev: &Dev, id: &str, recorded: &Recorded, log: &Path) {
     let run = dev.submit_and_wait(id, &job(recorded).to_string(), 0);
     let results = read_results(&dev.download(id));
     match name.as_str() {
-        "csv_pipe_batch" => compare_children(recorded, &results, log),
+        "csv_pipe_batch" => compare_children(id, recorded, &results, log),
         "list_map_runs_and_describe_map_run" => {}
         _ => compare_output(recorded, &results),
     }
@@ -152,15 +162,19 @@ fn compare_output(recorded: &Recorded, results: &Results) {
     results.expect_echoed(&expected);
 }
 
-/// What each child got: its items, before their selector shaped them, and the batch's own input.
-fn compare_children(recorded: &Recorded, results: &Results, log: &Path) {
+/// What each child got: its items in their selector's shape, and the batch's own input. Bucket and names of runs differ.
+fn compare_children(id: &str, recorded: &Recorded, results: &Results, log: &Path) {
     let children = recorded.case["expected"]["aws_snapshot"]["children_in_order"].as_array().unwrap();
     let mut expected = Vec::new();
     for (batch, child) in children.iter().enumerate() {
         for item in child["input"]["Items"].as_array().unwrap() {
             assert_eq!(item["index"], expected.len());
             assert_eq!(results.succeeded[&(expected.len() as u64)]["batch"], batch);
-            expected.push(item["value"].clone());
+            let mut item = item.clone();
+            let key = item["source"].as_str().unwrap().splitn(4, '/').nth(3).unwrap();
+            item["source"] = format!("s3://input/{key}").into();
+            item["parentId"] = format!("mapRuns/{id}").into();
+            expected.push(item);
         }
     }
     results.expect_echoed(&expected);

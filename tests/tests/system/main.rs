@@ -39,5 +39,6 @@ mod redrive;
 mod rust_sdk;
 mod seeds;
 mod sql_servers;
+mod templates;
 mod tidy;
 mod tolerance;

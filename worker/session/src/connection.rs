@@ -69,7 +69,7 @@ impl SessionState {
             slots: self.identity.slots,
             handlers: self.identity.handlers.clone(),
             cache_bytes: self.identity.cache_bytes,
-            cut_versions: vec![warifu_dataset::CUT_VERSION],
+            cut_versions: warifu_dataset::CUT_VERSIONS.collect(),
             draining: self.drain != Drain::No,
             held_slots: self.held.clone(),
             leases: self

@@ -229,3 +229,71 @@ async fn a_batch_that_is_cancelled_unread_was_not_run() {
     let ended = attempt.run(receiver).await.unwrap();
     assert_eq!((ended.finished.call, ended.finished.item_count), (CallOutcome::Aborted, 0));
 }
+
+/// A run whose items get this shape.
+fn selecting(csv: &[u8], selector: serde_json::Value) -> Arc<OpenRun> {
+    let mut context = context(csv);
+    context.spec.item_selector = selector.as_object().cloned();
+    open_run(context)
+}
+
+#[tokio::test]
+async fn handlers_and_result_files_see_items_in_their_shape() {
+    let selector = serde_json::json!({
+        "n.$": "$$.Map.Item.Index", "of": {"all.$": "$$.Map.Item.Value"}, "a.$": "$$.Map.Item.Value.a",
+    });
+    let handler = Scripted(|call: BatchCall, cancel| async move {
+        assert_eq!(call.item(0).get("n").unwrap(), "1000");
+        assert_eq!(call.item(1).get("of").unwrap(), r#"{"all":{"a":"2"}}"#);
+        assert_eq!(call.item(2).get("a").unwrap(), "3");
+        assert_eq!(call.item(0).get("all"), None);
+        let of_path = warifu_common::dataset::JsonPath::parse("$.of.all.a").unwrap();
+        assert_eq!(call.item(1).get_at(&of_path).unwrap(), "2");
+        let names: Vec<_> = call.item(0).fields().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(names, ["n", "of", "a"]);
+        let HandlerAnswer::Answered { outputs, .. } = Echo.call(call, cancel).await else { unreachable!() };
+        let failed = FailedItem { position: 1, failure: CallFailure::business("Bad", "") };
+        HandlerAnswer::Answered { outputs, failures: vec![failed] }
+    });
+    let ended = run(attempt_in(selecting(CSV, selector), handler), CSV).await;
+    let succeeded = text(&ended.lines.succeeded);
+    assert!(succeeded.contains(r#""output":{"n":1000,"of":{"all":{"a":"1"}},"a":"1"}"#), "{succeeded}");
+    let failed = text(&ended.lines.failed);
+    assert!(failed.contains(r#""item":{"n":1001,"of":{"all":{"a":"2"}},"a":"2"},"error":"Bad""#), "{failed}");
+}
+
+#[tokio::test]
+async fn an_item_without_what_its_shape_takes_fails_alone_and_is_not_sent() {
+    let selector = serde_json::json!({"x.$": "$$.Map.Item.Value.no"});
+    let ended = run(attempt_in(selecting(CSV, selector), Echo), CSV).await;
+    let failed = text(&ended.lines.failed);
+    assert_eq!(failed.lines().count(), 3);
+    assert!(failed.contains(r#""item":{"a":"1"},"error":"States.ParameterPathFailure""#), "{failed}");
+    assert!(failed.contains("itemSelector: $$.Map.Item.Value.no names nothing in the item"), "{failed}");
+    assert_eq!(ended.finished.call, CallOutcome::Answered);
+}
+
+#[tokio::test]
+async fn a_shape_that_makes_too_much_of_an_item_fails_it() {
+    let mut context = context(CSV);
+    context.spec.item_selector =
+        serde_json::json!({"x.$": "$$.Map.Item.Value.a", "y": "12345"}).as_object().cloned();
+    context.max_record_bytes = 20;
+    let ended = run(attempt_in(open_run(context), Echo), CSV).await;
+    let failed = text(&ended.lines.failed);
+    assert!(failed.contains("itemSelector makes 21 bytes of the item; at most 20 are allowed"), "{failed}");
+    assert_eq!(failed.lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_run_that_reshapes_events_ends_at_a_handler_that_takes_none() {
+    let mut context = context(CSV);
+    context.spec.item_processor.payload = serde_json::json!({"x.$": "$.Items"}).as_object().cloned();
+    let ended = run(attempt_in(open_run(context), Echo), CSV).await;
+    let fault = ended.fault.unwrap();
+    assert_eq!(fault.error, error_name::PARAMETER_PATH_FAILURE);
+    assert!(
+        fault.cause.starts_with("the handler h takes no event as one JSON text, which payload"),
+        "{fault:?}"
+    );
+}

@@ -1,9 +1,10 @@
 //! What a handler gets: the items of one attempt, and who they are.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-use warifu_common::dataset::{Batch, Item};
+use warifu_common::dataset::{Batch, Item, ItemShape, JsonPath, PathStep};
+use warifu_common::model::template::{BatchHole, RunTemplates};
 use warifu_common::model::{MapRunId, WallTime, WorkerId};
 
 /// What a run's compensation has in place of a batch's number and an item's index: 2^53 − 1, the largest that every reader
@@ -19,8 +20,8 @@ pub struct RunFacts {
     pub worker: WorkerId,
     /// The object that the items come from, as `s3://bucket/key` or a path.
     pub source: String,
-    /// The job's `batchInput`.
-    pub batch_input: Option<Map<String, Value>>,
+    /// The job's templates.
+    pub templates: RunTemplates,
     /// Whether the job has an `itemBatcher`.
     pub batched: bool,
     /// Whether anybody will see the outputs: if not, a handler need not make any.
@@ -90,7 +91,22 @@ impl BatchCall {
         CallItem {
             index: self.identity.first_index + u64::from(offset),
             item: &self.batch.items[offset as usize],
+            // What a compensation gets is no item of the data.
+            shape: self.run.templates.item.as_ref().filter(|_| !self.is_compensation()),
         }
+    }
+
+    /// The job's `batchInput` for this batch, as compact JSON.
+    pub fn batch_input(&self) -> Option<String> {
+        let shape = self.run.templates.batch_input.as_ref()?;
+        let mut json = Vec::new();
+        shape.write(&mut json, |hole, out| self.fill(*hole, out));
+        Some(String::from_utf8(json).expect("templates are text"))
+    }
+
+    /// Appends what a template takes of this batch.
+    pub(crate) fn fill(&self, hole: BatchHole, out: &mut Vec<u8>) {
+        hole.write(&self.run.map_run, self.identity.batch_number, self.item_count(), out);
     }
 
     /// The same call with the item at `position` alone.
@@ -125,6 +141,7 @@ impl BatchCall {
 pub struct CallItem<'a> {
     index: u64,
     item: &'a Item,
+    shape: Option<&'a ItemShape>,
 }
 
 impl<'a> CallItem<'a> {
@@ -133,18 +150,48 @@ impl<'a> CallItem<'a> {
         self.index
     }
 
-    /// The value of a field; `None` if the data set has no such field.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.item.get(name)
+    /// The value of a field; `None` if the item has no such field. A value that is no text is given as JSON.
+    pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        match self.shape {
+            Some(shape) => shape.text(name, self.index, self.item),
+            None => self.item.get(name).map(Cow::Borrowed),
+        }
     }
 
-    /// All fields in the order of the header.
-    pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.item.fields()
+    /// The value that a path names; `None` if it names none. A value that is no text is given as JSON.
+    pub fn get_at(&self, path: &JsonPath) -> Option<Cow<'a, str>> {
+        match (self.shape, path.steps()) {
+            (None, [PathStep::Name(name)]) => self.item.get(name).map(Cow::Borrowed),
+            (Some(_), _) | (None, _) => {
+                let mut json = Vec::new();
+                self.write_json(&mut json);
+                let json = std::str::from_utf8(&json).ok()?;
+                path.find_in_text(json).map(|value| Cow::Owned(text_of(value)))
+            }
+        }
+    }
+
+    /// All fields: of the data in the order of the header, of an `itemSelector` in its order.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
+        let (index, item, shape) = (self.index, self.item, self.shape);
+        let shaped = shape.into_iter().flat_map(ItemShape::fields);
+        let bare = shape.is_none().then(|| item.fields()).into_iter().flatten();
+        shaped
+            .map(move |field| (field.name(), field.text(index, item)))
+            .chain(bare.map(|(name, text)| (name, Cow::Borrowed(text))))
     }
 
     /// Appends the item as a compact JSON object.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        self.item.write_json(out);
+        match self.shape {
+            Some(shape) => shape.write_item(self.index, self.item, out),
+            None => self.item.write_json(out),
+        }
     }
+}
+
+/// What a JSON value says as a text: a string itself, anything else its JSON.
+fn text_of(json: &str) -> String {
+    let string = json.starts_with('"').then(|| serde_json::from_str(json).ok()).flatten();
+    string.unwrap_or_else(|| json.to_owned())
 }

@@ -39,6 +39,10 @@ impl Handler for Classified {
         self.handler.check_timeout()
     }
 
+    fn takes_events(&self) -> bool {
+        self.handler.takes_events()
+    }
+
     async fn close(&self) {
         self.handler.close().await;
     }

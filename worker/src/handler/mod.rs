@@ -45,6 +45,12 @@ pub trait Handler: Send + Sync + 'static {
         DEFAULT_CHECK_TIMEOUT
     }
 
+    /// Whether its events and answers are JSON texts, which a job's `payload` and `outputPath` reshape. If not, a run that
+    /// has either ends with an error.
+    fn takes_events(&self) -> bool {
+        false
+    }
+
     /// Handles one batch.
     ///
     /// When `cancel` fires (timeout, stop, loss of the lease) nobody waits for the answer any more, but the slot stays

@@ -63,13 +63,12 @@ impl Context {
 
     /// The job's `batchInput` as a type of yours; of a job without one, `{}`.
     pub fn batch_input<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        let input = self.batch_input_value().cloned().unwrap_or_default();
-        serde_json::from_value(Value::Object(input))
+        serde_json::from_str(self.call.batch_input().as_deref().unwrap_or("{}"))
     }
 
-    /// The job's `batchInput` as it is.
-    pub fn batch_input_value(&self) -> Option<&Map<String, Value>> {
-        self.call.run().batch_input.as_ref()
+    /// The job's `batchInput` as it is for this batch.
+    pub fn batch_input_value(&self) -> Option<Map<String, Value>> {
+        serde_json::from_str(&self.call.batch_input()?).ok()
     }
 
     /// When nobody waits for the answer any more, by this machine's clock.

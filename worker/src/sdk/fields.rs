@@ -1,5 +1,6 @@
 //! An item's fields as a type of the author's: texts are read as what the type wants, and never guessed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,10 +56,10 @@ impl de::Error for FieldError {
 struct Fields<'de, I> {
     rest: I,
     /// The field whose name was given last.
-    next: Option<(&'de str, &'de str)>,
+    next: Option<(&'de str, Cow<'de, str>)>,
 }
 
-impl<'de, I: Iterator<Item = (&'de str, &'de str)>> Deserializer<'de> for Fields<'de, I> {
+impl<'de, I: Iterator<Item = (&'de str, Cow<'de, str>)>> Deserializer<'de> for Fields<'de, I> {
     type Error = FieldError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
@@ -87,12 +88,12 @@ impl<'de, I: Iterator<Item = (&'de str, &'de str)>> Deserializer<'de> for Fields
     }
 }
 
-impl<'de, I: Iterator<Item = (&'de str, &'de str)>> MapAccess<'de> for Fields<'de, I> {
+impl<'de, I: Iterator<Item = (&'de str, Cow<'de, str>)>> MapAccess<'de> for Fields<'de, I> {
     type Error = FieldError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, FieldError> {
         self.next = self.rest.next();
-        let name = self.next.map(|(name, _)| seed.deserialize(BorrowedStrDeserializer::new(name)));
+        let name = self.next.as_ref().map(|(name, _)| seed.deserialize(BorrowedStrDeserializer::new(name)));
         name.transpose()
     }
 
@@ -104,7 +105,7 @@ impl<'de, I: Iterator<Item = (&'de str, &'de str)>> MapAccess<'de> for Fields<'d
 }
 
 /// The text of one field.
-struct Text<'de>(&'de str);
+struct Text<'de>(Cow<'de, str>);
 
 impl Text<'_> {
     fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Result<T, FieldError> {
@@ -129,7 +130,10 @@ impl<'de> Deserializer<'de> for Text<'de> {
     type Error = FieldError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        visitor.visit_borrowed_str(self.0)
+        match self.0 {
+            Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+            Cow::Owned(text) => visitor.visit_string(text),
+        }
     }
 
     parsed! {
@@ -169,8 +173,36 @@ impl<'de> Deserializer<'de> for Text<'de> {
         visitor.visit_enum(self.0.into_deserializer())
     }
 
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
+        serde_json::Deserializer::from_reader(self.0.as_bytes())
+            .deserialize_seq(visitor)
+            .map_err(de::Error::custom)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, FieldError> {
+        serde_json::Deserializer::from_reader(self.0.as_bytes())
+            .deserialize_tuple(len, visitor)
+            .map_err(de::Error::custom)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
+        serde_json::Deserializer::from_reader(self.0.as_bytes())
+            .deserialize_map(visitor)
+            .map_err(de::Error::custom)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, FieldError> {
+        let mut json = serde_json::Deserializer::from_reader(self.0.as_bytes());
+        json.deserialize_struct(name, fields, visitor).map_err(de::Error::custom)
+    }
+
     forward_to_deserialize_any! {
-        char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        char str string bytes byte_buf unit unit_struct tuple_struct identifier ignored_any
     }
 }
 

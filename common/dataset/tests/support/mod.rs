@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use warifu_dataset::{
     Batch, Checkpoint, Composed, ComposedShard, Composer, CutRules, DataProblem, Dialect, EntryState, Header,
-    HeaderLocation, Limits, Probe, ProbeError, ScanRequest, ShardPlan, ShardScan, SpanReader, SpanShard,
-    SpanStep, probe, scan,
+    HeaderLocation, ItemHole, ItemShape, JsonPath, Limits, Part, Probe, ProbeError, ScanRequest, ShardPlan,
+    ShardScan, SpanReader, SpanShard, SpanStep, probe, scan,
 };
 
 /// The JSON without items that every case takes.
@@ -35,6 +35,34 @@ pub struct Case {
     pub forced_guess: Option<usize>,
     /// Counts so many items at most in the first scan of each shard.
     pub first_limit: Option<u64>,
+    /// What items look like in batches, if not as in the data.
+    pub selector: Option<Vec<Selected>>,
+}
+
+/// One entry of an item's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selected {
+    Index,
+    Item,
+    Column(&'static str),
+    Text(&'static str),
+}
+
+/// The name of a shape's entry.
+pub fn entry_name(place: usize) -> String {
+    format!("entry \"{place}\"")
+}
+
+fn shape_of(selector: &[Selected]) -> ItemShape {
+    let path = |text: &str| ItemHole::Value(JsonPath::parse(text).unwrap());
+    let part = |selected: &Selected| match selected {
+        Selected::Index => Part::Hole(ItemHole::Index),
+        Selected::Item => Part::Hole(path("$")),
+        Selected::Column(name) => Part::Hole(path(&format!("$['{name}']"))),
+        Selected::Text(text) => Part::Text(serde_json::to_string(text).unwrap()),
+    };
+    let entry = |(place, selected)| (entry_name(place), vec![part(selected)]);
+    ItemShape::new(selector.iter().enumerate().map(entry))
 }
 
 impl Default for Case {
@@ -52,6 +80,7 @@ impl Default for Case {
             feed: 1 << 20,
             forced_guess: None,
             first_limit: None,
+            selector: None,
         }
     }
 }
@@ -79,6 +108,7 @@ impl Case {
             header,
             dialect: self.dialect.clone(),
             max_record_bytes: self.max_record_bytes,
+            shape: self.selector.as_deref().map(shape_of),
         }
     }
 }
@@ -250,7 +280,7 @@ fn check_shard(
         let missing = usize::from(problem.is_some());
         assert_eq!(read.len() + missing, batches.len() - from);
         for (batch, expected) in read.iter().zip(&batches[from..]) {
-            naive::check_batch(object, &rules.header.names, composed.range, batch, expected);
+            naive::check_batch(object, case, rules, composed.range, batch, expected);
         }
         for (ordinal, batch) in (checkpoint.batch..).zip(&read) {
             assert_eq!(batch.ordinal, ordinal);
@@ -277,6 +307,6 @@ fn check_middle_batch(
     let wanted = &expected.batches[middle as usize..];
     assert_eq!(read.len() + usize::from(problem.is_some()), wanted.len());
     for (batch, expected) in read.iter().zip(wanted) {
-        naive::check_batch(object, &rules.header.names, composed.range, batch, expected);
+        naive::check_batch(object, case, rules, composed.range, batch, expected);
     }
 }

@@ -1,10 +1,10 @@
 //! What must come out, computed with the `csv` crate and without any cuts.
 
 use serde_json::{Map, Value};
-use warifu_dataset::{Batch, ByteRange, DataProblem, EntryState, HeaderLocation, Probe, ShardPlan};
+use warifu_dataset::{Batch, ByteRange, CutRules, DataProblem, EntryState, HeaderLocation, Probe, ShardPlan};
 
 use super::machine::walk;
-use super::{Case, ENVELOPE};
+use super::{Case, ENVELOPE, Selected, entry_name};
 
 /// One record that is an item.
 #[derive(Debug, Clone)]
@@ -152,7 +152,7 @@ fn cut(
     let mut batches: Vec<Vec<ExpectedItem>> = Vec::new();
     let mut bytes = 0;
     for item in items {
-        let size = item_json_bytes(&item, names);
+        let size = shaped_json_bytes(&item, case, names);
         let crossing = item.end >= shard.end && !ends_object;
         let full = batches.last().is_none_or(|batch| batch.len() as u32 >= case.items_per_batch.max(1));
         if full || crossing || bytes + 1 + size > case.input_bytes {
@@ -164,6 +164,28 @@ fn cut(
         }
     }
     batches
+}
+
+/// The same of the item in its shape, with an index of 20 digits; what it lacks counts as an empty entry.
+fn shaped_json_bytes(item: &ExpectedItem, case: &Case, names: &[String]) -> u64 {
+    let Some(selector) = &case.selector else { return item_json_bytes(item, names) };
+    let bare = item_json_bytes(item, names);
+    let column = |name: &str| {
+        let column = names.iter().position(|known| known == name)?;
+        let only = ExpectedItem { fields: item.fields.get(column).cloned().into_iter().collect(), ..*item };
+        Some(item_json_bytes(&only, &["x".to_owned()]) - r#"{"x":}"#.len() as u64)
+    };
+    let mut bytes = 2 + selector.len().saturating_sub(1) as u64;
+    for (place, selected) in selector.iter().enumerate() {
+        bytes += serde_json::to_string(&entry_name(place)).unwrap().len() as u64 + 1;
+        bytes += match selected {
+            Selected::Index => u64::MAX.to_string().len() as u64,
+            Selected::Item => bare,
+            Selected::Column(name) => column(name).unwrap_or(0),
+            Selected::Text(text) => serde_json::to_string(text).unwrap().len() as u64,
+        };
+    }
+    bytes
 }
 
 /// The item's JSON with `serde_json`; each byte that is not ASCII counts one.
@@ -180,11 +202,13 @@ fn item_json_bytes(item: &ExpectedItem, names: &[String]) -> u64 {
 /// One batch as read holds exactly the expected items.
 pub fn check_batch(
     object: &[u8],
-    names: &[String],
+    case: &Case,
+    rules: &CutRules,
     shard: ByteRange,
     batch: &Batch,
     expected: &[ExpectedItem],
 ) {
+    let names = &rules.header.names;
     assert_eq!(batch.items.len(), expected.len());
     assert_eq!(batch.bytes.start, expected[0].start);
     assert_eq!(batch.bytes.end, (expected[expected.len() - 1].end + 1).min(object.len() as u64));
@@ -195,7 +219,10 @@ pub fn check_batch(
         assert_eq!(item.newlines_before(), newlines(object, shard.start, expected.start));
         let record = &object[range.start as usize..range.end as usize];
         match std::str::from_utf8(record) {
-            Ok(_) => check_fields(item, names, expected),
+            Ok(_) => {
+                check_fields(item, names, expected);
+                check_shape(item, case, rules, expected);
+            }
             Err(error) => check_invalid(item, range.start + error.valid_up_to() as u64),
         }
     }
@@ -216,6 +243,37 @@ fn check_fields(item: &warifu_dataset::Item, names: &[String], expected: &Expect
     assert_eq!(item.fields().count(), names.len());
     if names.len() == expected.fields.len() && expected.fields.iter().all(|field| field.is_ascii()) {
         assert_eq!(item_json_bytes(expected, names), wanted.len() as u64);
+    }
+}
+
+/// The index is of 20 digits, as it is measured.
+fn check_shape(item: &warifu_dataset::Item, case: &Case, rules: &CutRules, expected: &ExpectedItem) {
+    let (Some(shape), Some(selector)) = (&rules.shape, &case.selector) else { return };
+    let names = &rules.header.names;
+    let known = |selected: &Selected| match selected {
+        Selected::Column(name) => names.iter().any(|known| known == name),
+        Selected::Index | Selected::Item | Selected::Text(_) => true,
+    };
+    assert_eq!(shape.unmatched(item).is_none(), selector.iter().all(known));
+    if shape.unmatched(item).is_some() {
+        return;
+    }
+    let mut json = Vec::new();
+    shape.write_item(u64::MAX, item, &mut json);
+    assert_eq!(shape.item_bytes(item), json.len() as u64);
+    if expected.fields.iter().all(|field| field.is_ascii()) && names.iter().all(|name| name.is_ascii()) {
+        assert_eq!(shaped_json_bytes(expected, case, names), json.len() as u64);
+    }
+    let written: Map<String, Value> = serde_json::from_slice(&json).unwrap();
+    for (place, selected) in selector.iter().enumerate() {
+        let text = shape.text(&entry_name(place), u64::MAX, item).unwrap();
+        match &written[&entry_name(place)] {
+            Value::String(written) => assert_eq!(text, written.as_str()),
+            other => assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), *other),
+        }
+        if let Selected::Column(name) = selected {
+            assert_eq!(item.get(name).unwrap(), text);
+        }
     }
 }
 

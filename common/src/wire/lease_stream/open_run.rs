@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use prost_types::Timestamp;
 use warifu_dataset::Header;
+use warifu_model::WallTime;
 use warifu_model::protocol::{RunContext, SourcePin};
 use warifu_model::spec::MapRunSpec;
 
 use super::InvalidMessage;
 use super::identity::{map_run, required};
+use crate::wire::time::{timestamp, wall_time};
 use crate::wire::v1;
 
 impl From<&RunContext> for v1::OpenRun {
@@ -25,6 +28,12 @@ impl From<&RunContext> for v1::OpenRun {
             results: context.results.as_ref().map(location),
             failures: Some(location(&context.failures)),
             inline_output_bytes: context.inline_output_bytes,
+            create_time: Some(timestamp(context.create_time)),
+            start_time: Some(timestamp(context.start_time)),
+            max_items_per_batch: match context.spec.item_batcher.auto_size {
+                Some(_) => context.spec.item_batcher.max_items_per_batch,
+                None => 0,
+            },
         }
     }
 }
@@ -33,7 +42,7 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
     Ok(Arc::new(RunContext {
         map_run: map_run(&context.map_run_id)?,
         redrive: context.redrive,
-        spec: MapRunSpec::try_from(&required(context.spec, "spec")?)?,
+        spec: spec(required(context.spec, "spec")?, context.max_items_per_batch)?,
         source: read_source(required(context.source, "source")?),
         header: context.header.map(Header::try_from).transpose()?,
         cut_version: context.cut_version,
@@ -43,7 +52,22 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
         results: context.results.map(read_location),
         failures: read_location(required(context.failures, "failures")?),
         inline_output_bytes: context.inline_output_bytes,
+        create_time: read_time(context.create_time),
+        start_time: read_time(context.start_time),
     }))
+}
+
+fn spec(spec: v1::MapRunSpec, max_items_per_batch: u32) -> Result<MapRunSpec, InvalidMessage> {
+    let mut spec = MapRunSpec::try_from(&spec)?;
+    if max_items_per_batch > 0 {
+        spec.item_batcher.max_items_per_batch = max_items_per_batch;
+    }
+    Ok(spec)
+}
+
+/// Coordinators that know no templates leave the times out, and have no run that asks for them.
+fn read_time(time: Option<Timestamp>) -> WallTime {
+    time.map_or(WallTime(0), |time| wall_time(&time))
 }
 
 fn source(pin: &SourcePin) -> v1::SourcePin {

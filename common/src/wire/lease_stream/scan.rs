@@ -166,6 +166,7 @@ impl From<&Positions> for v1::Positions {
             open_record: positions.open_record,
             too_large: positions.too_large.map(Into::into),
             truncated: positions.truncated,
+            max_items_per_batch: positions.max_items_per_batch,
         }
     }
 }
@@ -187,6 +188,7 @@ impl TryFrom<v1::Positions> for Positions {
             open_record: positions.open_record,
             too_large,
             truncated: positions.truncated,
+            max_items_per_batch: positions.max_items_per_batch,
         })
     }
 }

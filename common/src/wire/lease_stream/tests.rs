@@ -130,6 +130,7 @@ fn shard_scan() -> ShardScan {
             open_record: Some(0),
             too_large: Some(ByteRange::new(150, 200)),
             truncated: true,
+            max_items_per_batch: 25,
         },
         newlines: 12,
     }
@@ -180,6 +181,8 @@ itemProcessor: {handler: echo, retry: [{errorEquals: [States.ALL], jitterStrateg
         results,
         failures: ("system".into(), "warifu/".into()),
         inline_output_bytes: 4096,
+        create_time: WallTime(1_700_000_000_123),
+        start_time: WallTime(1_700_000_001_000),
     }
 }
 

@@ -89,28 +89,3 @@ fn check_number(number: f64, field: &str, violations: &mut Violations) {
         violations.add(field, UNSAFE_INTEGER);
     }
 }
-
-/// Notes every key of a template that asks for a JSONPath.
-pub(super) fn refuse_paths(object: &Map<String, Json>, field: &str, violations: &mut Violations) {
-    for (key, value) in object {
-        let path = format!("{field}.{key}");
-        violations.refuse_unsupported(
-            key.ends_with(".$"),
-            &path,
-            "a JSONPath in a template (a key that ends in `.$`)",
-        );
-        refuse_paths_in(value, &path, violations);
-    }
-}
-
-fn refuse_paths_in(value: &Json, field: &str, violations: &mut Violations) {
-    match value {
-        Json::Object(object) => refuse_paths(object, field, violations),
-        Json::Array(values) => {
-            for (i, value) in values.iter().enumerate() {
-                refuse_paths_in(value, &format!("{field}[{i}]"), violations);
-            }
-        }
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-    }
-}

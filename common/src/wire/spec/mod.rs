@@ -10,6 +10,7 @@ mod labels;
 mod limits;
 mod processor;
 mod reader;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod to_wire;
@@ -33,20 +34,25 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         let mut violations = Violations::default();
         check_size(spec, &mut violations);
         refuse_unsupported(spec, &mut violations);
-        let item_reader = reader::read(spec.item_reader.as_ref(), &mut violations);
+        let input = check::free_form(spec.input.as_ref(), "spec.input", &mut violations).unwrap_or_default();
+        let wire_reader = spec.item_reader.as_ref();
+        let wire_reader = wire_reader.map(|reader| templates::resolved(reader, &input, &mut violations));
+        let item_reader = reader::read(wire_reader.as_ref(), &mut violations);
+        let item_selector =
+            check::free_form(spec.item_selector.as_ref(), "spec.item_selector", &mut violations);
         let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
         let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
         let max_items_per_second = limits::max_items_per_second(spec, &mut violations);
         let tolerance = limits::tolerance(spec, &mut violations);
         let result_writer = writer::read(spec.result_writer.as_ref(), &mut violations);
         let compensation = compensation::read(spec.compensation.as_ref(), &mut violations);
-        let input = check::free_form(spec.input.as_ref(), "spec.input", &mut violations);
         let labels = labels::read(&spec.labels, &mut violations);
         let (Some(item_reader), Some(item_processor)) = (item_reader, item_processor) else {
             return Err(violations.into_error());
         };
-        violations.into_result(MapRunSpec {
+        let spec = MapRunSpec {
             item_reader,
+            item_selector,
             item_batcher,
             item_processor,
             max_concurrency: limits::max_concurrency(spec),
@@ -55,9 +61,11 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             timeout: (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into())),
             result_writer,
             compensation,
-            input: input.unwrap_or_default(),
+            input,
             labels,
-        })
+        };
+        templates::check(&spec, &mut violations);
+        violations.into_result(spec)
     }
 }
 
@@ -79,7 +87,6 @@ fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
         "spec.items",
         "giving the items in the job (upload them and use itemReader instead)",
     );
-    violations.refuse_unsupported(spec.item_selector.is_some(), "spec.item_selector", "shaping items");
     violations.refuse_unsupported(
         spec.adaptive_concurrency.is_some(),
         "spec.adaptive_concurrency",

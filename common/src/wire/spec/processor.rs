@@ -31,19 +31,11 @@ pub(super) fn read(
         violations.add(FIELD, "is required: name the handler");
         return None;
     };
-    violations.refuse_unsupported(
-        processor.payload.is_some(),
-        &format!("{FIELD}.payload"),
-        "reshaping the event",
-    );
-    violations.refuse_unsupported(
-        !processor.output_path.is_empty(),
-        &format!("{FIELD}.output_path"),
-        "taking a part of the handler's answer",
-    );
+    let payload = check::free_form(processor.payload.as_ref(), &format!("{FIELD}.payload"), violations);
+    let output_path = (!processor.output_path.is_empty()).then(|| processor.output_path.clone());
     let retry = retry(&processor.retry, violations);
     let handler = handler(&processor.handler, &format!("{FIELD}.handler"), violations)?;
-    Some(ItemProcessor { handler, timeout: timeout(processor.timeout_seconds), retry })
+    Some(ItemProcessor { handler, timeout: timeout(processor.timeout_seconds), retry, payload, output_path })
 }
 
 /// A handler's name.

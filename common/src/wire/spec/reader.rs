@@ -15,7 +15,7 @@ const GET_OBJECT: &str = ":states:::s3:getObject";
 /// How AWS names a listing.
 const LIST_OBJECTS: &str = ":states:::s3:listObjectsV2";
 
-/// What the job says about its source, or nothing if something is wrong with it.
+/// What the job says about its source, or nothing if something is wrong with it. Its paths are resolved.
 pub(super) fn read(reader: Option<&v1::ItemReader>, violations: &mut Violations) -> Option<ItemReader> {
     let Some(reader) = reader else {
         violations.add(FIELD, "is required: name bucket, key and readerConfig");
@@ -50,9 +50,6 @@ fn refuse_unsupported(reader: &v1::ItemReader, violations: &mut Violations) {
     let table = [
         (&reader.prefix, "prefix", "reading many objects under a prefix"),
         (&reader.handler, "handler", "a handler that produces the items"),
-        (&reader.bucket_path, "bucket_path", "a bucket by JSONPath"),
-        (&reader.key_path, "key_path", "a key by JSONPath"),
-        (&reader.prefix_path, "prefix_path", "a prefix by JSONPath"),
     ];
     for (value, name, what) in table {
         violations.refuse_unsupported(!value.is_empty(), &format!("{FIELD}.{name}"), what);
@@ -61,11 +58,10 @@ fn refuse_unsupported(reader: &v1::ItemReader, violations: &mut Violations) {
 
 fn check_place(reader: &v1::ItemReader, violations: &mut Violations) {
     let elsewhere = !reader.handler.is_empty();
-    if reader.bucket_path.is_empty() && !elsewhere {
+    if !elsewhere {
         check::bucket(&reader.bucket, "spec.item_reader.bucket", violations);
     }
-    let other_key =
-        !(reader.prefix.is_empty() && reader.key_path.is_empty() && reader.prefix_path.is_empty());
+    let other_key = !reader.prefix.is_empty();
     violations.require(!reader.key.is_empty() || other_key || elsewhere, "spec.item_reader.key", || {
         "is required: the key of the object that holds the items".to_owned()
     });

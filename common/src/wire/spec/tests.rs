@@ -72,6 +72,8 @@ itemBatcher: {maxItemsPerBatch: 10, maxInputBytesPerBatch: 1048576, batchInput: 
 itemProcessor:
   handler: user-stats
   timeoutSeconds: 30
+  payload: {items.$: $.Items, batch.$: $$.Map.Item.BatchNumber}
+  outputPath: $.body
   retry:
     - {errorEquals: [Sql.40001, Http.*], intervalSeconds: 2, maxAttempts: 1, maxDelaySeconds: 2, jitterStrategy: FULL}
     - {errorEquals: [States.ALL]}
@@ -81,6 +83,7 @@ toleratedFailureCount: 0
 timeoutSeconds: 86400
 resultWriter: {bucket: output, prefix: results, writerConfig: {compression: GZIP}}
 compensation: {handler: undo, on: [STOPPED, TOLERANCE_EXCEEDED, STOPPED]}
+itemSelector: {n.$: $$.Map.Item.Index, of.$: $$.Map.Item.Value.user-id, big.$: $.big, deep: [{x.$: $$.Execution.Id}]}
 input: {a.$: kept, big: '9007199254740993'}
 labels: {team: data}
 ";
@@ -130,7 +133,6 @@ labels: {Team: ok, team: 'not ok'}
         "spec.item_reader.range: is `bytes=9-3`; write bytes=FIRST-LAST",
         "spec.item_reader.reader_config.input_type: is required: write CSV",
         "spec.item_reader.reader_config.csv_headers: is only read with `csvHeaderLocation: GIVEN`",
-        "spec.item_batcher.batch_input.x.$: a JSONPath in a template (a key that ends in `.$`) is not supported yet",
         "spec.item_batcher.max_input_bytes_per_batch: is 1048577; at most 1048576",
         "spec.item_processor.retry[0].error_equals: States.ALL must stand alone, and in the last retrier",
         "spec.item_processor.retry[0].max_attempts: is 100000000; at most 99999999",
@@ -156,8 +158,6 @@ labels: {Team: ok, team: 'not ok'}
 fn what_this_version_cannot_do_is_refused_never_ignored() {
     let reader = |rest: &str| SMALLEST.replace("key: users.csv", &format!("key: users.csv, {rest}"));
     let config = |rest: &str| SMALLEST.replace("inputType: CSV", &format!("inputType: CSV, {rest}"));
-    let processor =
-        |rest: &str| SMALLEST.replace("handler: user-stats", &format!("handler: user-stats, {rest}"));
     let also = |rest: &str| format!("{SMALLEST}\n{rest}\n");
     let writer = |rest: &str| also(&format!("resultWriter: {{bucket: output, writerConfig: {{{rest}}}}}"));
     let table = [
@@ -168,17 +168,10 @@ fn what_this_version_cannot_do_is_refused_never_ignored() {
         (config("manifestType: ATHENA_DATA"), "spec.item_reader.reader_config.manifest_type"),
         (config("itemsPointer: /a"), "spec.item_reader.reader_config.items_pointer"),
         (SMALLEST.replace("key: users.csv", "prefix: a/"), "spec.item_reader.prefix"),
-        (SMALLEST.replace("bucket: input", "bucketPath: $.a"), "spec.item_reader.bucket_path"),
-        (SMALLEST.replace("key: users.csv", "keyPath: $.a"), "spec.item_reader.key_path"),
-        (SMALLEST.replace("key: users.csv", "prefixPath: $.a"), "spec.item_reader.prefix_path"),
         (SMALLEST.replace("bucket: input, key: users.csv", "handler: h"), "spec.item_reader.handler"),
         (reader("resource: 'arn:aws:states:::s3:listObjectsV2'"), "spec.item_reader.resource"),
         (also("items: [1]"), "spec.items"),
-        (also("itemSelector: {}"), "spec.item_selector"),
-        (also("itemBatcher: {autoSize: {minItems: 1}}"), "spec.item_batcher.auto_size"),
         (also("adaptiveConcurrency: {}"), "spec.adaptive_concurrency"),
-        (processor("payload: {}"), "spec.item_processor.payload"),
-        (processor("outputPath: $.a"), "spec.item_processor.output_path"),
         (writer("transformation: NONE"), "spec.result_writer.writer_config.transformation"),
         (writer("transformation: FLATTEN"), "spec.result_writer.writer_config.transformation"),
         (writer("outputType: JSON"), "spec.result_writer.writer_config.output_type"),
@@ -242,9 +235,9 @@ fn numbers_that_a_double_cannot_hold_and_unknown_enum_values_are_refused() {
     wire.item_reader.as_mut().unwrap().reader_config.as_mut().unwrap().csv_delimiter = 77;
     let found = violations(&wire);
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(found[0].contains("csv_delimiter: has the value 77"));
-    assert!(found[1].starts_with("spec.input.big: integers beyond"));
-    assert!(found[2].starts_with("spec.input.nan: is NaN"));
+    assert!(found[0].starts_with("spec.input.big: integers beyond"));
+    assert!(found[1].starts_with("spec.input.nan: is NaN"));
+    assert!(found[2].contains("csv_delimiter: has the value 77"));
 }
 
 #[test]
@@ -296,4 +289,86 @@ fn an_update_changes_what_its_mask_names_and_nothing_else() {
     let error = limits_update(Some(&spec), Some(&wrong)).unwrap_err();
     assert_eq!(error.violations.len(), 3, "{error}");
     assert!(error.to_string().contains("did you mean `spec.max_concurrency`?"), "{error}");
+}
+
+#[test]
+fn paths_into_the_input_are_looked_up_at_creation() {
+    let by_path =
+        SMALLEST.replace("bucket: input, key: users.csv", "bucketPath: $.s3.bucket, keyPath: $.s3.the-key");
+    let input = "input: {s3: {bucket: b, the-key: a/b.csv, n: 7}}\n";
+    let spec = spec(&format!("{by_path}{input}"));
+    assert_eq!((spec.item_reader.bucket.as_str(), spec.item_reader.key.as_str()), ("b", "a/b.csv"));
+    let written = v1::MapRunSpec::from(&spec);
+    assert_eq!(written.item_reader.as_ref().unwrap().key_path, "");
+    assert_eq!(MapRunSpec::try_from(&written).unwrap(), spec);
+
+    let wrong = by_path.replace("$.s3.bucket", "$.s3.no").replace("$.s3.the-key", "$.s3.n");
+    assert_eq!(
+        violations(&wire(&format!("{wrong}{input}"))),
+        [
+            "spec.item_reader.bucket_path: $.s3.no names nothing in the run's input",
+            "spec.item_reader.key_path: $.s3.n names 7 in the run's input, which is no text",
+        ]
+    );
+    let both = SMALLEST.replace("bucket: input", "bucket: input, bucketPath: $..a");
+    assert_eq!(
+        violations(&wire(&both)),
+        [
+            "spec.item_reader.bucket_path: stands beside `bucket`; give one of them",
+            "spec.item_reader.bucket_path: `$..a`: `..` may name several values; names and indexes are taken, as in $.a['b c'][0]",
+        ]
+    );
+}
+
+#[test]
+fn templates_are_checked_at_creation() {
+    let text = "
+itemSelector: {a.$: $$.Map.Item.Key, b: [{c.$: $.no}]}
+itemBatcher: {batchInput: {'x.$': $.a, 'y.$': $$.Map.Item.Value}}
+input: {b: 1}
+";
+    let processor = "handler: user-stats, payload: {'z.$': $$.Map.Item.Index}, outputPath: body";
+    let found = violations(&wire(&format!("{}{text}", SMALLEST.replace("handler: user-stats", processor))));
+    let expected = [
+        "spec.item_selector.a.$: `$$.Map.Item.Key`: the context object has no such value here; there are $$.Map.Item.Index",
+        "spec.item_batcher.batch_input.y.$: `$$.Map.Item.Value`: the context object has no such value here; there are $$.Map.Item.BatchId",
+        "spec.item_processor.payload.z.$: `$$.Map.Item.Index`: the context object has no such value",
+        "spec.item_processor.output_path: a JSONPath begins with `$`",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nis not\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    let missing = violations(&wire(&format!("{SMALLEST}\nitemSelector: {{b: [{{c.$: $.no}}]}}\n")));
+    assert_eq!(missing, ["spec.item_selector.b[0].c.$: $.no names nothing in the run's input"]);
+}
+
+#[test]
+fn what_templates_make_of_every_item_and_batch_must_have_room() {
+    let input = format!("input: {{long: {}}}\n", "x".repeat(100_000));
+    let twelve: Vec<String> = (0..12).map(|i| format!("k{i}.$: $.long")).collect();
+    let found = violations(&wire(&format!("{SMALLEST}{input}itemSelector: {{{}}}\n", twelve.join(", "))));
+    assert!(found.len() == 1 && found[0].starts_with("spec.item_selector: makes 1200"), "{found:?}");
+    let three = twelve[..3].join(", ");
+    let found = violations(&wire(&format!("{SMALLEST}{input}itemBatcher: {{batchInput: {{{three}}}}}\n")));
+    assert!(found.len() == 1 && found[0].contains("a batch without items takes 3000"), "{found:?}");
+}
+
+#[test]
+fn a_size_that_is_chosen_has_bounds_and_stands_alone() {
+    let of = |batcher: &str| wire(&format!("{SMALLEST}\nitemBatcher: {{{batcher}}}\n"));
+    let spec = MapRunSpec::try_from(&of("autoSize: {}")).unwrap();
+    let auto = spec.item_batcher.auto_size.unwrap();
+    assert_eq!((auto.min_items, auto.max_items, spec.item_batcher.max_items_per_batch), (1, 100, 100));
+    // What was chosen is not the job's.
+    let mut chosen = spec.clone();
+    chosen.item_batcher.max_items_per_batch = 40;
+    assert_eq!(MapRunSpec::try_from(&v1::MapRunSpec::from(&chosen)).unwrap(), spec);
+    assert_eq!(
+        violations(&of("maxItemsPerBatch: 5, autoSize: {minItems: 10, maxItems: 9}")),
+        [
+            "spec.item_batcher.auto_size: stands beside maxItemsPerBatch; give one of them",
+            "spec.item_batcher.auto_size: minItems is 10, more than maxItems, which is 9",
+        ]
+    );
 }

@@ -25,7 +25,7 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             input: (!spec.input.is_empty()).then(|| object_from_json(&spec.input)),
             labels: spec.labels.clone(),
             items: Vec::new(),
-            item_selector: None,
+            item_selector: spec.item_selector.as_ref().map(object_from_json),
             adaptive_concurrency: None,
             max_items_per_second: spec.max_items_per_second.unwrap_or(0.0),
             compensation: spec.compensation.as_ref().map(Into::into),
@@ -80,10 +80,13 @@ fn reader_config(reader: &ItemReader) -> v1::ReaderConfig {
 
 fn batcher(batcher: &ItemBatcher) -> v1::ItemBatcher {
     v1::ItemBatcher {
-        max_items_per_batch: batcher.max_items_per_batch,
+        // One that is chosen is the run's, not the job's.
+        max_items_per_batch: if batcher.auto_size.is_some() { 0 } else { batcher.max_items_per_batch },
         max_input_bytes_per_batch: batcher.max_input_bytes_per_batch,
         batch_input: batcher.batch_input.as_ref().map(object_from_json),
-        auto_size: None,
+        auto_size: batcher
+            .auto_size
+            .map(|auto| v1::AutoSize { min_items: auto.min_items, max_items: auto.max_items }),
     }
 }
 
@@ -92,7 +95,8 @@ fn processor(processor: &ItemProcessor) -> v1::ItemProcessor {
         handler: processor.handler.to_string(),
         timeout_seconds: whole_seconds(processor.timeout),
         retry: processor.retry.iter().map(retrier).collect(),
-        ..Default::default()
+        payload: processor.payload.as_ref().map(object_from_json),
+        output_path: processor.output_path.clone().unwrap_or_default(),
     }
 }
 

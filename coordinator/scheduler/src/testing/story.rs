@@ -164,6 +164,7 @@ impl Story {
                     header: probe(data).header,
                     dialect: dialect.clone(),
                     max_record_bytes: limits.max_record_bytes,
+                    shape: None,
                 };
                 let scan = scan(&ScanRequest {
                     bytes: &data[range.start as usize..range.end as usize],
@@ -239,7 +240,7 @@ impl Story {
                 slots: self.slots,
                 handlers: handlers.map(|name| WorkerHandler { name, unavailable: None }).collect(),
                 cache_bytes: 0,
-                cut_versions: vec![warifu_dataset::CUT_VERSION],
+                cut_versions: warifu_dataset::CUT_VERSIONS.collect(),
                 draining: false,
                 held_slots: (held > 0).then(|| (run(), held)).into_iter().collect(),
                 leases,

@@ -194,7 +194,7 @@ impl FakeWorker {
                 slots: 4,
                 handlers: vec![WorkerHandler { name: HandlerName::new("echo").unwrap(), unavailable: None }],
                 cache_bytes: 1 << 20,
-                cut_versions: vec![warifu_dataset::CUT_VERSION],
+                cut_versions: warifu_dataset::CUT_VERSIONS.collect(),
                 draining: false,
                 held_slots: Default::default(),
                 leases: Vec::new(),

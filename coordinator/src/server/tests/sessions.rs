@@ -10,6 +10,7 @@ use warifu_model::protocol::{
     BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, Report, ReportVerdict, RunContext,
     WorkerMessage,
 };
+use warifu_model::template::RunTemplates;
 use warifu_model::{CallFailure, PartRef, ReportNumber, SourcePlace};
 
 use super::harness::{CSV, FakeWorker, Harness, code_and_reason};
@@ -57,14 +58,9 @@ async fn until_granted(worker: &mut FakeWorker) -> (Arc<RunContext>, Grant) {
 }
 
 fn rules(context: &RunContext) -> CutRules {
-    CutRules {
-        max_items: context.spec.item_batcher.max_items_per_batch,
-        max_input_bytes: context.spec.item_batcher.max_input_bytes_per_batch,
-        envelope_bytes: context.spec.item_batcher.envelope_bytes(),
-        header: context.header.clone().expect("it is probed before it is scanned"),
-        dialect: Dialect::default(),
-        max_record_bytes: context.max_record_bytes,
-    }
+    let templates = RunTemplates::new(&context.spec, &context.template_facts()).expect("the spec has none");
+    let header = context.header.clone().expect("it is probed before it is scanned");
+    templates.cut_rules(&context.spec, header, context.max_record_bytes)
 }
 
 /// Every record of the data takes four bytes with its terminator, after a header of eight.

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MapRun(_message.Message):
-    __slots__ = ("name", "uid", "spec", "state", "create_time", "start_time", "stop_time", "item_counts", "batch_counts", "total_known", "progress", "error", "error_groups", "warnings", "compensation", "redrive_count", "result_location", "outputs", "outputs_truncated", "source_size_bytes", "preview_events", "failure_counts")
+    __slots__ = ("name", "uid", "spec", "state", "create_time", "start_time", "stop_time", "item_counts", "batch_counts", "total_known", "progress", "error", "error_groups", "warnings", "compensation", "redrive_count", "result_location", "outputs", "outputs_truncated", "source_size_bytes", "preview_events", "failure_counts", "batch_size")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[MapRun.State]
@@ -50,6 +50,7 @@ class MapRun(_message.Message):
     SOURCE_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVENTS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
     spec: MapRunSpec
@@ -72,7 +73,8 @@ class MapRun(_message.Message):
     source_size_bytes: int
     preview_events: _containers.RepeatedScalarFieldContainer[str]
     failure_counts: FailureCounts
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., spec: _Optional[_Union[MapRunSpec, _Mapping]] = ..., state: _Optional[_Union[MapRun.State, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_counts: _Optional[_Union[Counts, _Mapping]] = ..., batch_counts: _Optional[_Union[Counts, _Mapping]] = ..., total_known: bool = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., error_groups: _Optional[_Iterable[_Union[ErrorGroup, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., compensation: _Optional[_Union[CompensationStatus, _Mapping]] = ..., redrive_count: _Optional[int] = ..., result_location: _Optional[_Union[ResultLocation, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., outputs_truncated: bool = ..., source_size_bytes: _Optional[int] = ..., preview_events: _Optional[_Iterable[str]] = ..., failure_counts: _Optional[_Union[FailureCounts, _Mapping]] = ...) -> None: ...
+    batch_size: BatchSize
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., spec: _Optional[_Union[MapRunSpec, _Mapping]] = ..., state: _Optional[_Union[MapRun.State, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_counts: _Optional[_Union[Counts, _Mapping]] = ..., batch_counts: _Optional[_Union[Counts, _Mapping]] = ..., total_known: bool = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., error_groups: _Optional[_Iterable[_Union[ErrorGroup, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., compensation: _Optional[_Union[CompensationStatus, _Mapping]] = ..., redrive_count: _Optional[int] = ..., result_location: _Optional[_Union[ResultLocation, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., outputs_truncated: bool = ..., source_size_bytes: _Optional[int] = ..., preview_events: _Optional[_Iterable[str]] = ..., failure_counts: _Optional[_Union[FailureCounts, _Mapping]] = ..., batch_size: _Optional[_Union[BatchSize, _Mapping]] = ...) -> None: ...
 
 class MapRunSpec(_message.Message):
     __slots__ = ("item_reader", "items", "item_selector", "item_batcher", "item_processor", "max_concurrency", "adaptive_concurrency", "tolerated_failure_percentage", "tolerated_failure_count", "max_items_per_second", "timeout_seconds", "result_writer", "compensation", "input", "labels")
@@ -270,6 +272,14 @@ class AutoSize(_message.Message):
     min_items: int
     max_items: int
     def __init__(self, min_items: _Optional[int] = ..., max_items: _Optional[int] = ...) -> None: ...
+
+class BatchSize(_message.Message):
+    __slots__ = ("items", "reason")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    items: int
+    reason: str
+    def __init__(self, items: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ItemProcessor(_message.Message):
     __slots__ = ("handler", "timeout_seconds", "retry", "payload", "output_path")

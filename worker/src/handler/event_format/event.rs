@@ -1,17 +1,17 @@
 //! What is sent.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use warifu_common::config::handlers::EventFormat;
 
 use crate::handler::BatchCall;
 
 /// The event for a whole batch.
 pub(in crate::handler) fn batch_event(format: EventFormat, call: &BatchCall) -> Vec<u8> {
-    let batch_input = call.run().batch_input.as_ref();
+    let batch_input = call.batch_input();
     match format {
         EventFormat::Warifu => {
             let mut event = b"{\"batchInput\":".to_vec();
-            write_object(&mut event, batch_input.unwrap_or(&Map::new()));
+            event.extend_from_slice(batch_input.as_deref().unwrap_or("{}").as_bytes());
             event.extend_from_slice(b",\"items\":");
             write_items(&mut event, call);
             event.extend_from_slice(format!(",\"batch\":{}}}", batch_facts(call)).as_bytes());
@@ -21,7 +21,7 @@ pub(in crate::handler) fn batch_event(format: EventFormat, call: &BatchCall) -> 
             let mut event = b"{".to_vec();
             if let Some(batch_input) = batch_input {
                 event.extend_from_slice(b"\"BatchInput\":");
-                write_object(&mut event, batch_input);
+                event.extend_from_slice(batch_input.as_bytes());
                 event.push(b',');
             }
             event.extend_from_slice(b"\"Items\":");
@@ -37,10 +37,6 @@ pub(super) fn item_event(call: &BatchCall, position: usize) -> Vec<u8> {
     let mut event = Vec::new();
     call.item(position).write_json(&mut event);
     event
-}
-
-fn write_object(event: &mut Vec<u8>, object: &Map<String, Value>) {
-    serde_json::to_writer(event, object).expect("writing to memory does not fail");
 }
 
 fn write_items(event: &mut Vec<u8>, call: &BatchCall) {

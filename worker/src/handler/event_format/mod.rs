@@ -2,6 +2,7 @@
 
 mod event;
 mod reply;
+mod reshape;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ pub(super) use reply::read_reply;
 
 use event::item_event;
 use reply::compact_reply;
+use reshape::{part_of, reshaped};
 
 /// Something that takes one event as JSON and answers it with JSON.
 #[async_trait]
@@ -39,10 +41,21 @@ pub(super) async fn call_by_event(
     if wants_bare_items(format, call) {
         return call_by_items(handler, call, cancel).await;
     }
-    match handler.invoke(call, batch_event(format, call), cancel).await {
+    match invoke_reshaped(handler, call, batch_event(format, call), cancel).await {
         Ok(reply) => read_reply(format, &reply, call),
         Err(failure) => HandlerAnswer::Failed(failure),
     }
+}
+
+/// Gives the handler what the job makes of the event, and takes what the job wants of its answer.
+async fn invoke_reshaped(
+    handler: &impl Invoke,
+    call: &BatchCall,
+    event: Vec<u8>,
+    cancel: &CancellationToken,
+) -> Result<Vec<u8>, CallFailure> {
+    let reply = handler.invoke(call, reshaped(call, event)?, cancel).await?;
+    Ok(part_of(call, &reply)?.into_owned())
 }
 
 /// Whether each event is one item and nothing around it: AWS's shape where the job has no `itemBatcher`.
@@ -59,7 +72,7 @@ async fn call_by_items(handler: &impl Invoke, call: &BatchCall, cancel: &Cancell
         if cancel.is_cancelled() {
             break;
         }
-        let reply = handler.invoke(&call.only(position), item_event(call, position), cancel).await;
+        let reply = invoke_reshaped(handler, &call.only(position), item_event(call, position), cancel).await;
         match reply.and_then(|reply| compact_reply(&reply)) {
             Ok(output) => outputs.push(&output),
             Err(failure) => {

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::handler::BatchCall;
@@ -17,9 +16,7 @@ impl CallFiles {
     /// Writes them: global indexes one per line, in the items' order; the job's `batchInput` as JSON, if it has one.
     pub(super) fn write(call: &BatchCall) -> io::Result<Self> {
         let indexes: String = call.items().map(|item| format!("{}\n", item.index())).collect();
-        let batch_input = call.run().batch_input.as_ref();
-        let batch_input =
-            batch_input.map(|input| write_file(&Value::Object(input.clone()).to_string())).transpose()?;
+        let batch_input = call.batch_input().map(|input| write_file(&input)).transpose()?;
         Ok(Self { indexes: write_file(&indexes)?, batch_input })
     }
 

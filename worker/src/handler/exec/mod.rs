@@ -155,6 +155,10 @@ impl Handler for Exec {
         find_program(program, self.program.directory.as_deref())
     }
 
+    fn takes_events(&self) -> bool {
+        self.pool.is_some() || matches!(self.event_format, EventFormat::States { .. })
+    }
+
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {
         match (&self.pool, self.event_format) {
             (Some(pool), format) => event::call_kept(pool, format, &call, &cancel).await,

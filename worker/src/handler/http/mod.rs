@@ -124,6 +124,10 @@ impl Invoke for Http {
 impl Handler for Http {
     // A service may be started after the worker, or again while it runs: nothing is asked of it before it is needed.
 
+    fn takes_events(&self) -> bool {
+        true
+    }
+
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {
         self.secrets.hide_in(call_by_event(self, self.config.event_format, &call, &cancel).await)
     }

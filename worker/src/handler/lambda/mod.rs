@@ -83,6 +83,10 @@ impl Handler for Lambda {
         self.config.init_timeout + STOP_PATIENCE + CHECK_MARGIN
     }
 
+    fn takes_events(&self) -> bool {
+        true
+    }
+
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {
         call_by_event(self, self.format(), &call, &cancel).await
     }

@@ -3,6 +3,7 @@
 use warifu_common::config::handlers::{
     ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlStatement, SqlType,
 };
+use warifu_common::dataset::JsonPath;
 use warifu_common::model::protocol::RunFault;
 use warifu_common::model::{CallFailure, error_name};
 
@@ -82,6 +83,7 @@ pub(super) struct PlannedColumn {
 #[derive(Debug, Clone, PartialEq)]
 enum Origin {
     Field(String),
+    Path(JsonPath),
     Value(SqlValue),
     Context(ContextValue),
 }
@@ -101,6 +103,7 @@ impl PlannedColumn {
             dialect,
             origin: match &config.source {
                 ColumnSource::From(field) => Origin::Field(field.clone()),
+                ColumnSource::FromPath(path) => Origin::Path(path.clone()),
                 ColumnSource::Value(literal) => Origin::Value(constant(literal)?),
                 ColumnSource::Context(context) => Origin::Context(*context),
             },
@@ -137,13 +140,28 @@ impl PlannedColumn {
     fn required_field(&self) -> Option<&str> {
         match &self.origin {
             Origin::Field(field) if self.default.is_none() => Some(field),
-            Origin::Field(_) | Origin::Value(_) | Origin::Context(_) => None,
+            Origin::Field(_) | Origin::Path(_) | Origin::Value(_) | Origin::Context(_) => None,
+        }
+    }
+
+    /// The path that it needs, if the item must have what it names.
+    fn required_path(&self) -> Option<&JsonPath> {
+        match &self.origin {
+            Origin::Path(path) if self.default.is_none() => Some(path),
+            Origin::Field(_) | Origin::Path(_) | Origin::Value(_) | Origin::Context(_) => None,
         }
     }
 
     fn value(&self, call: &BatchCall, item: &CallItem<'_>) -> Result<SqlValue, CallFailure> {
         match &self.origin {
-            Origin::Field(field) => self.field_value(item.get(field)),
+            Origin::Field(field) => self.field_value(item.get(field).as_deref()),
+            Origin::Path(path) => match item.get_at(path) {
+                None if self.default.is_none() => {
+                    let cause = format!("column {:?}: {path} names nothing in the item", self.name);
+                    Err(CallFailure::business(error_name::COLUMN_MISSING, cause))
+                }
+                text => self.field_value(text.as_deref()),
+            },
             Origin::Value(value) => Ok(value.clone()),
             Origin::Context(context) => Ok(context_value(self.dialect, *context, call, item)),
         }
@@ -238,6 +256,13 @@ pub(super) fn plan_rows(columns: &[PlannedColumn], call: &BatchCall) -> Result<V
         let names: Vec<_> = first.fields().map(|(name, _)| format!("{name:?}")).collect();
         let cause = format!("items have no field {field:?}; they have {}", names.join(", "));
         return Err(RunFault { error: error_name::COLUMN_MISSING.to_owned(), cause });
+    }
+    let paths = columns.iter().filter_map(PlannedColumn::required_path);
+    for path in paths {
+        if call.items().all(|item| item.get_at(path).is_none()) {
+            let cause = format!("{path} names nothing in any item of the batch");
+            return Err(RunFault { error: error_name::COLUMN_MISSING.to_owned(), cause });
+        }
     }
     let row = |item: CallItem<'_>| PlannedRow {
         index: item.index(),

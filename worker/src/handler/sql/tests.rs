@@ -163,6 +163,35 @@ async fn a_field_that_no_item_has_ends_the_run_and_names_those_that_exist() {
 }
 
 #[tokio::test]
+async fn columns_take_values_within_items_by_their_path() {
+    let database = Database::with("CREATE TABLE t (id TEXT, n INTEGER, deep TEXT, d TEXT)").await;
+    let handler = |deep: &str| {
+        database.handler(&format!(
+            "insert = {{ table = 't' }}\n[columns]\nid = {{ from = '$.user.id' }}\n\
+             n = {{ from = '$.tags[1]', type = 'int8' }}\ndeep = {{ from = '{deep}' }}\n\
+             d = {{ from = '$.no.no', default = 'D' }}\n"
+        ))
+    };
+    let selecting = || {
+        crate::testing::call_with(|spec| {
+            spec.item_selector = serde_json::json!({
+                "user": {"id.$": "$$.Map.Item.Value.a"}, "tags": ["x", 7, {"b.$": "$$.Map.Item.Value.b"}],
+            })
+            .as_object()
+            .cloned();
+        })
+    };
+    let answer = handler("$.tags[-1]").call(selecting(), CancellationToken::new()).await;
+    assert_eq!(answer, HandlerAnswer::Succeeded);
+    let rows = database.rows("id, n, deep, d) FROM t ORDER BY id").await;
+    assert_eq!(rows, [r#"1|7|{"b":"x"}|D"#, r#"2|7|{"b":""}|D"#]);
+    let answer = handler("$.tags[3]").call(selecting(), CancellationToken::new()).await;
+    let HandlerAnswer::RunFailed(fault) = answer else { panic!("{answer:?}") };
+    assert_eq!(fault.error, error_name::COLUMN_MISSING);
+    assert_eq!(fault.cause, "$.tags[3] names nothing in any item of the batch");
+}
+
+#[tokio::test]
 async fn context_defaults_and_null_values_fill_columns() {
     let database =
         Database::with("CREATE TABLE t (i INTEGER, b INTEGER, run TEXT, src TEXT, d TEXT, n TEXT)").await;

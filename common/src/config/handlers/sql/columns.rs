@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use toml::Value;
+use warifu_dataset::JsonPath;
 
 use super::{SqlStatement, is_name};
 use crate::config::section::Section;
@@ -38,10 +39,17 @@ pub struct ColumnConfig {
 pub enum ColumnSource {
     /// A top-level key of the item.
     From(String),
+    /// A value within the item.
+    #[serde(rename = "from", serialize_with = "as_text")]
+    FromPath(JsonPath),
     /// The same for every item.
     Value(Literal),
     /// The run's or the item's own data.
     Context(ContextValue),
+}
+
+fn as_text<S: serde::Serializer>(path: &JsonPath, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(path)
 }
 
 /// A value that stands in the file.
@@ -200,7 +208,8 @@ fn read_column(
     }
     let null_values = section.texts("null_values").unwrap_or_default();
     let default = read_literal(&mut section, "default");
-    if default.is_some() && !matches!(source, Some(ColumnSource::From(_)) | None) {
+    let of_item = matches!(source, Some(ColumnSource::From(_) | ColumnSource::FromPath(_)) | None);
+    if default.is_some() && !of_item {
         section.problem("default", "is only for a column that comes `from` the item");
     }
     section.finish();
@@ -242,13 +251,7 @@ fn read_source(section: &mut Section<'_>) -> Option<ColumnSource> {
     let context = section.choice("context", ContextValue::WORDS);
     let mut sources = Vec::new();
     if let Some(key) = from {
-        if key.starts_with('$') {
-            section.problem(
-                "from",
-                "a JSONPath is not available in this version; name a top-level key of the item",
-            );
-        }
-        sources.push(ColumnSource::From(key));
+        sources.push(item_source(section, key));
     }
     sources.extend(value.map(ColumnSource::Value));
     sources.extend(context.map(ColumnSource::Context));
@@ -256,6 +259,20 @@ fn read_source(section: &mut Section<'_>) -> Option<ColumnSource> {
         section.problem("from", "exactly one of from, value and context is required");
     }
     sources.pop().filter(|_| sources.is_empty())
+}
+
+/// A top-level key, or a JSONPath if it begins with `$`.
+fn item_source(section: &Section<'_>, text: String) -> ColumnSource {
+    if !text.starts_with('$') {
+        return ColumnSource::From(text);
+    }
+    match JsonPath::parse(&text) {
+        Ok(path) => ColumnSource::FromPath(path),
+        Err(problem) => {
+            section.problem("from", problem.to_string());
+            ColumnSource::From(text)
+        }
+    }
 }
 
 fn read_literal(section: &mut Section<'_>, key: &'static str) -> Option<Literal> {
