@@ -1,5 +1,8 @@
 //! What the manifest of a finished run has to say, gathered from its shards.
 
+use std::sync::Arc;
+
+use warifu_dataset::ComposedShard;
 use warifu_model::{MapRunState, Now};
 
 use crate::config::Config;
@@ -15,7 +18,7 @@ impl MapRun {
         &self,
         state: MapRunState,
         now: Now,
-        _config: &Config,
+        config: &Config,
     ) -> Option<ManifestOrder> {
         let writer = self.spec.result_writer.as_ref()?;
         let (item_counts, batch_counts) = self.final_counts(&self.status);
@@ -37,7 +40,10 @@ impl MapRun {
                 start_time: self.status.start_time.unwrap_or(self.record.create_time),
                 stop_time: now.wall,
             },
-            source: (self.record.source.bucket.clone(), self.record.source.key.clone()),
+            spec: Arc::clone(&self.spec),
+            source: self.record.source.clone(),
+            probe: self.planned().map(|planned| planned.record.probe.clone()),
+            max_record_bytes: config.max_record_bytes,
             unscanned_from: self.unscanned(),
         })
     }
@@ -51,6 +57,9 @@ impl MapRun {
                 attempts: open.attempts,
                 byte_offset: open.bytes.0,
                 byte_length: open.bytes.1 - open.bytes.0,
+                first_index: first,
+                item_count: open.item_count,
+                shard_end: shard.record.composed.range.end,
             }
         };
         self.begun_and_undecided().map(of_batch).collect()
@@ -74,7 +83,7 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
     for (batch, open) in shard.record.open.iter().filter(|(_, open)| !open.undecided.is_empty()) {
         insert_finished(&mut started, place_of(*batch, open));
         if open.attempts == 0 {
-            pending.extend(not_sent_again(composed.first_item, open));
+            pending.extend(not_sent_again(composed, open));
         }
     }
     let start_byte =
@@ -95,6 +104,8 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
                 last_index: composed.first_item + u64::from(range.first_item) - 1,
                 byte_offset: byte,
                 byte_length: range.start_byte.saturating_sub(byte),
+                skipped: 0,
+                shard_end: composed.range.end,
             });
         }
         (item, byte) = (range.end_item, range.end_byte);
@@ -103,15 +114,17 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
 }
 
 /// Items of a batch that a redrive was to send again and did not: ranges within the batch, its bytes for each.
-fn not_sent_again(
-    first_item: u64,
-    open: &crate::record::OpenBatch,
-) -> impl Iterator<Item = PendingItems> + '_ {
-    let first = first_item + u64::from(open.first_item);
+fn not_sent_again<'a>(
+    composed: &'a ComposedShard,
+    open: &'a crate::record::OpenBatch,
+) -> impl Iterator<Item = PendingItems> + 'a {
+    let first = composed.first_item + u64::from(open.first_item);
     open.undecided.ranges().map(move |range| PendingItems {
         first_index: first + u64::from(range.start),
         last_index: first + u64::from(range.end) - 1,
         byte_offset: open.bytes.0,
         byte_length: open.bytes.1 - open.bytes.0,
+        skipped: range.start,
+        shard_end: composed.range.end,
     })
 }

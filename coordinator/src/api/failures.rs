@@ -11,9 +11,8 @@ use warifu_dataset::{ByteRange, CutRules, Probe, SpanReader, SpanShard, SpanStep
 use warifu_model::protocol::SourcePin;
 use warifu_model::{ItemFailure, MapRunId, MapRunView};
 
-use super::preview::{cut_rules, start};
-use super::source::pinned_object;
 use super::{ApiError, Context, map_run_id, page};
+use crate::reading::{cut_rules, pinned_object, start};
 
 /// Failures that are read from the store at once while a filter passes over others.
 const STORE_PAGE: usize = 1_000;

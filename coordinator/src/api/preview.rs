@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use warifu_dataset::{
-    Batch, ByteRange, Checkpoint, CutRules, EntryState, Probe, ScanRequest, ShardPlan, SpanReader, SpanShard,
-    SpanStep, scan,
+    ByteRange, CutRules, EntryState, Probe, ScanRequest, ShardPlan, SpanReader, SpanShard, SpanStep, scan,
 };
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 
-use super::source::{dialect, pinned_object};
 use super::{ApiError, Context};
+use crate::reading::{cut_rules, event, pinned_object, start};
 
 /// Events to show.
 const EVENTS: usize = 3;
@@ -69,23 +68,6 @@ fn scan_shard(
     SpanShard { range, ends_object, items: scanned.positions.items }
 }
 
-/// How batches of a run are cut.
-pub(super) fn cut_rules(spec: &MapRunSpec, probe: Probe, max_record_bytes: u64) -> CutRules {
-    CutRules {
-        max_items: spec.item_batcher.max_items_per_batch,
-        max_input_bytes: spec.item_batcher.max_input_bytes_per_batch,
-        envelope_bytes: spec.item_batcher.envelope_bytes(),
-        header: probe.header,
-        dialect: dialect(spec),
-        max_record_bytes,
-    }
-}
-
-/// A checkpoint before everything.
-pub(super) fn start(offset: u64) -> Checkpoint {
-    Checkpoint { batch: 0, item: 0, offset, newlines: 0 }
-}
-
 fn first_events(
     spec: &MapRunSpec,
     mut reader: SpanReader,
@@ -97,7 +79,7 @@ fn first_events(
     while events.len() < EVENTS {
         let read = usize::try_from(reader.position() - base).unwrap_or(usize::MAX).min(bytes.len());
         match reader.next_batch(&bytes[read..], at_end) {
-            Ok(SpanStep::Batch(batch)) => events.push(event(spec, &batch)),
+            Ok(SpanStep::Batch(batch)) => events.push(event(spec, batch.items.iter())),
             // What is wrong with the data is for the run to say: it may lie behind `max_items`.
             Ok(SpanStep::NeedMore | SpanStep::End) | Err(_) => break,
         }
@@ -109,23 +91,4 @@ fn first_events(
         fits
     });
     events
-}
-
-/// `{"BatchInput": …, "Items": […]}`, compact, as batches are measured.
-fn event(spec: &MapRunSpec, batch: &Batch) -> String {
-    let mut json = b"{".to_vec();
-    if let Some(input) = &spec.item_batcher.batch_input {
-        json.extend_from_slice(br#""BatchInput":"#);
-        json.extend_from_slice(serde_json::Value::Object(input.clone()).to_string().as_bytes());
-        json.push(b',');
-    }
-    json.extend_from_slice(br#""Items":["#);
-    for (index, item) in batch.items.iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        item.write_json(&mut json);
-    }
-    json.extend_from_slice(b"]}");
-    String::from_utf8_lossy(&json).into_owned()
 }

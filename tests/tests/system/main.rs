@@ -34,6 +34,7 @@ mod memory;
 mod quickstart;
 mod recovery_times;
 mod redrive;
+mod result_forms;
 mod rust_sdk;
 mod seeds;
 mod sql_servers;

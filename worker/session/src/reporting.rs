@@ -44,7 +44,7 @@ impl SessionState {
                 .first_done_at
                 .is_some_and(|first| now >= first + after || lease.done_bytes >= bytes || lease.is_decided())
             {
-                let (number, batches) = lease.begin_report();
+                let (number, batches) = lease.begin_report(bytes);
                 effects.push(SessionEffect::StoreParts { lease: *id, number, batches });
             }
         }
@@ -118,14 +118,19 @@ impl SessionState {
 }
 
 impl Lease {
-    fn begin_report(&mut self) -> (ReportNumber, RangeSet) {
+    /// Takes batches until the report's part is large enough: a part is longer than `flush_bytes` by no more than one batch,
+    /// also when refused reports are cut anew.
+    fn begin_report(&mut self, flush_bytes: u64) -> (ReportNumber, RangeSet) {
         let number = ReportNumber(self.next_report);
         self.next_report += 1;
         let mut batches = RangeSet::new();
+        let mut bytes = 0;
         while batches.len() < MAX_REPORT_BATCHES
+            && bytes < flush_bytes
             && let Some((batch, done)) = self.done.pop_first()
         {
             self.done_bytes -= done.buffered_bytes;
+            bytes += done.buffered_bytes;
             batches.insert(batch);
             self.reported.insert(batch, done);
         }

@@ -45,6 +45,15 @@ pub(super) async fn call_by_event(
     }
 }
 
+/// What a child execution of AWS would be given: the items of `call` in a batch, or the one item where the job has no
+/// `itemBatcher`. `call` has one item then.
+pub(crate) fn execution_input(call: &BatchCall) -> Vec<u8> {
+    match call.run().batched {
+        true => batch_event(EventFormat::States { partial_failures: false }, call),
+        false => item_event(call, 0),
+    }
+}
+
 /// Whether each event is one item and nothing around it: AWS's shape where the job has no `itemBatcher`.
 pub(super) fn wants_bare_items(format: EventFormat, call: &BatchCall) -> bool {
     matches!(format, EventFormat::States { .. }) && !call.run().batched

@@ -344,6 +344,7 @@ pub(super) fn spec() -> MapRunSpec {
             bucket: "out".into(),
             prefix: String::new(),
             compression: Compression::None,
+            ..ResultWriter::default()
         }),
         compensation: Some(Compensation { handler: name("undo"), on: on.into() }),
         input: Default::default(),
