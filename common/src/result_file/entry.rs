@@ -3,12 +3,10 @@
 //! Keys are in alphabetical order, `Input` and `Output` are JSON as text, dates have milliseconds and `Z`: as AWS was seen to
 //! write them. ARNs have AWS's spelling without region and account, which do not exist here.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use warifu_model::{MapRunId, WallTime};
 
-use crate::wire::time::timestamp;
+use crate::wire::time::iso_text;
 
 /// The longest input that an entry carries; without a longer one `InputDetails` says that it is not included. Twice that, which
 /// a text within a text may take, still fits into one object many times.
@@ -140,10 +138,10 @@ impl Execution<'_> {
             redrive_count: self.redrive,
             redrive_status: if succeeded { "NOT_REDRIVABLE" } else { "REDRIVABLE_BY_MAP_RUN" },
             redrive_status_reason: succeeded.then_some(NOT_REDRIVABLE),
-            start_date: self.start.map(date),
+            start_date: self.start.map(iso_text),
             state_machine_arn: format!("arn:aws:states:::stateMachine:{run}"),
             status,
-            stop_date: date(self.stop),
+            stop_date: iso_text(self.stop),
         };
         write_line(&entry, out);
     }
@@ -163,14 +161,6 @@ fn included(input: Option<&[u8]>) -> Option<std::borrow::Cow<'_, str>> {
 fn write_line(entry: &impl Serialize, out: &mut Vec<u8>) {
     serde_json::to_writer(&mut *out, entry).expect("texts and numbers can be written as JSON");
     out.push(b'\n');
-}
-
-/// ISO 8601 with three digits of a second.
-fn date(time: WallTime) -> String {
-    let whole = timestamp(WallTime(time.0.div_euclid(1000) * 1000)).to_string();
-    let mut text = whole.trim_end_matches('Z').to_owned();
-    write!(text, ".{:03}Z", time.0.rem_euclid(1000)).expect("writing to memory does not fail");
-    text
 }
 
 #[cfg(test)]
@@ -236,16 +226,5 @@ mod tests {
             String::from_utf8(pending).unwrap(),
             "{\"Input\":\"{\\\"a\\\":\\\"1\\\"}\",\"InputDetails\":{\"Included\":true},\"Status\":\"PENDING\"}\n"
         );
-    }
-
-    #[test]
-    fn dates_have_three_digits_of_a_second() {
-        for (millis, expected) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (-1, "1969-12-31T23:59:59.999Z"),
-            (1_763_000_000_120, "2025-11-13T02:13:20.120Z"),
-        ] {
-            assert_eq!(date(WallTime(millis)), expected);
-        }
     }
 }
