@@ -1,5 +1,6 @@
 //! Result files as AWS wrote them: the recordings lie beside the repository, where they are.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -68,10 +69,16 @@ fn entries_have_the_keys_that_aws_recorded() {
         let theirs = body(name);
         assert!(!entries.is_empty(), "{name}");
         for entry in entries {
-            same_shape(&theirs[0], entry, name);
+            let mut theirs = theirs[0].clone();
+            // What was in progress when the run failed: as AWS describes such a child, with a cause and no error.
+            if entry["Status"] == "ABORTED" {
+                theirs.as_object_mut().unwrap().shift_remove("Error");
+            }
+            same_shape(&theirs, entry, name);
         }
     }
-    let [failed] = &found.failed[..] else { panic!("one item fails") };
+    let failed: Vec<_> = found.failed.iter().filter(|entry| entry["Status"] == "FAILED").collect();
+    let [failed] = failed[..] else { panic!("one item fails") };
     let theirs = body("FAILED_0.json");
     for key in ["Cause", "Error", "InputDetails", "OutputDetails", "RedriveCount", "RedriveStatus", "Status"]
     {
@@ -126,7 +133,7 @@ fn kind(value: &Value) -> String {
         }
         Value::String(text) if text.starts_with('{') => "an object as text".to_owned(),
         Value::String(_) => "text".to_owned(),
-        Value::Object(fields) => format!("an object of {:?}", fields.keys().collect::<Vec<_>>()),
+        Value::Object(fields) => format!("an object of {:?}", fields.keys().collect::<BTreeSet<_>>()),
         Value::Array(_) => "an array".to_owned(),
         Value::Number(_) => "a number".to_owned(),
         Value::Bool(_) => "true or false".to_owned(),

@@ -1,5 +1,5 @@
-//! Result files in every form: each transformation, output type and compression, with items that fail alone, one that is sent again,
-//! a batch that fails as a whole, a stop in the middle, and a redrive. What must be there is worked out from the data alone.
+//! Result files in every form: each transformation, output type and compression, with items that fail alone, items that are sent
+//! again, a batch that fails as a whole, a stop in the middle, and a redrive. What must be there is worked out from the data alone.
 
 mod aws;
 mod expected;
@@ -13,25 +13,31 @@ use files::ResultFiles;
 
 use crate::harness::{Dev, DevSettings, eventually, text};
 
-/// Puts out `[ITEM,"x"]` for each item. Until FIXED exists: `told` and `other` fail alone; `again` fails alone in the first attempt;
+/// Puts out `[ITEM,"x"]` for each item. `again` fails alone in the first attempt. Until FIXED exists: `told` and `other` fail alone,
 /// `exit` fails its whole batch; `hang` hangs, after the run's id is noted in HANGS.
 const WORKER: &str = r#"
 [handlers.story]
 type = "exec"
 command = ["sh", "-c", '''
-if [ -e "FIXED" ]; then exec sed 's/.*/[&,"x"]/'; fi
 items=$(cat)
-case "$items" in
-*'"fail":"hang"'*) touch "HANGS/$WARIFU_MAP_RUN_ID"; exec sleep 3600 ;;
-*'"fail":"exit"'*) exit 3 ;;
-esac
+told=none other=none again=Soon
+if [ ! -e "FIXED" ]; then
+  told=told other=other again=MuchLater
+  case "$items" in
+  *'"fail":"hang"'*) touch "HANGS/$WARIFU_MAP_RUN_ID"; exec sleep 3600 ;;
+  *'"fail":"exit"'*) exit 3 ;;
+  esac
+fi
 if [ "$WARIFU_ATTEMPT" = 1 ]; then first=again; else first=none; fi
-printf '%s\n' "$items" | sed -e 's/.*"fail":"told".*/{"warifu:error":{"errorType":"Told","errorMessage":"m"}}/' \
-  -e 's/.*"fail":"other".*/{"warifu:error":{"errorType":"Other","errorMessage":"n"}}/' \
-  -e 's/.*"fail":"'"$first"'".*/{"warifu:error":{"errorType":"Again","retryable":true}}/' \
+printf '%s\n' "$items" | sed -e 's/.*"fail":"'$told'".*/{"warifu:error":{"errorType":"Told","errorMessage":"m"}}/' \
+  -e 's/.*"fail":"'$other'".*/{"warifu:error":{"errorType":"Other","errorMessage":"n"}}/' \
+  -e 's/.*"fail":"'$first'".*/{"warifu:error":{"errorType":"'$again'","retryable":true}}/' \
   -e '/^{"warifu:error/!s/.*/[&,"x"]/'
 ''']
 "#;
+
+/// Of an item that fails for a while: before the redrive its second attempt never comes, in the redrive soon.
+const RETRY: &str = "[{errorEquals: [MuchLater], intervalSeconds: 3600, maxAttempts: 1}, {errorEquals: [Soon], maxAttempts: 1}]";
 
 /// One form of result files, and whether the job has an `itemBatcher`.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +73,7 @@ impl Form {
         format!(
             "itemReader: {{bucket: input, key: in.csv, readerConfig: {{inputType: CSV}}}}\n\
              {batcher}\
-             itemProcessor: {{handler: story, retry: [{{errorEquals: [Again], maxAttempts: 1}}]}}\n\
+             itemProcessor: {{handler: story, retry: {RETRY}}}\n\
              maxConcurrency: 1\n\
              toleratedFailureCount: 100\n\
              resultWriter: {{bucket: output, prefix: r/, writerConfig: {{transformation: {}, outputType: {}, compression: {}}}}}\n",
