@@ -9,6 +9,7 @@ pub use warifu_model as model;
 pub mod config;
 pub mod error_chain;
 pub mod object_store;
+pub mod result_file;
 pub mod status;
 pub mod suggest;
 pub mod telemetry;

@@ -18,6 +18,7 @@ mod forward;
 mod http;
 mod manifest;
 mod metrics;
+mod reading;
 mod retention;
 mod server;
 mod sessions;

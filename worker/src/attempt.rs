@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use warifu_common::dataset::{Batch, ByteRange, Item};
 use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch, RunFault};
+use warifu_common::model::spec::Transformation;
 use warifu_common::model::{CallFailure, LeaseId, RangeSet, WallTime, error_name};
 use warifu_session::FinishedBatch;
 
 use crate::classify::{CallEnd, Decided, FailureGroup, decide};
 use crate::clock::wall_now;
 use crate::compensation::handler_of;
+use crate::entries::{ExecutionOrder, write_entries};
 use crate::events::EndedBatch;
 use crate::handler::{BatchCall, BatchIdentity, Handler, HandlerAnswer};
 use crate::lines::{BatchLines, BatchPlace, WantedLines, write_lines};
@@ -39,6 +41,13 @@ pub(crate) struct Attempt {
     pub(crate) cancel: CancellationToken,
 }
 
+/// When a call began, by the clock on the wall, and how long it took.
+#[derive(Debug, Clone, Copy)]
+struct CallTime {
+    start: WallTime,
+    taken: Duration,
+}
+
 /// What is counted before a shard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShardStart {
@@ -59,7 +68,7 @@ impl Attempt {
 
     async fn run_batch(&self, batch: Arc<Batch>) -> EndedBatch {
         let (sent, unfit) = self.sort_items(&batch);
-        let started = Instant::now();
+        let (started, start) = (Instant::now(), wall_now());
         let end = match () {
             () if sent.is_empty() => CallEnd::NotCalled,
             () if self.granted.give_up => CallEnd::GivenUp,
@@ -69,7 +78,7 @@ impl Attempt {
         let policy = &self.run.context.spec.item_processor.retry[..];
         let policy = if self.is_compensation { &[] } else { policy };
         let decided = decide(policy, &self.granted.retries_used, &sent, unfit, end);
-        self.ended(&batch, &sent, decided, handler_time)
+        self.ended(&batch, &sent, decided, CallTime { start, taken: handler_time })
     }
 
     /// Offsets of the items to send, and those that are unfit because they are not text.
@@ -175,12 +184,12 @@ impl Attempt {
         }
     }
 
-    fn ended(&self, batch: &Batch, sent: &[u32], decided: Decided, handler_time: Duration) -> EndedBatch {
+    fn ended(&self, batch: &Arc<Batch>, sent: &Arc<[u32]>, decided: Decided, time: CallTime) -> EndedBatch {
         let place = self.place(batch);
         let lines = if self.is_compensation {
             BatchLines::default()
         } else {
-            self.lines(&place, batch, sent, &decided)
+            self.lines(&place, batch, sent, &decided, time)
         };
         let finished = FinishedBatch {
             lease: self.lease,
@@ -192,7 +201,7 @@ impl Attempt {
             failed: decided.failed.into_iter().map(|group| failed_items(&place, batch, group)).collect(),
             undecided: decided.undecided,
             retriers: decided.retriers,
-            handler_time,
+            handler_time: time.taken,
             buffered_bytes: lines.byte_count(),
         };
         // What is wrong with a compensation's handler does not end the run: it is ending.
@@ -200,7 +209,27 @@ impl Attempt {
         EndedBatch { finished, lines, fault }
     }
 
-    fn lines(&self, place: &BatchPlace, batch: &Batch, sent: &[u32], decided: &Decided) -> BatchLines {
+    fn lines(
+        &self,
+        place: &BatchPlace,
+        batch: &Arc<Batch>,
+        sent: &Arc<[u32]>,
+        decided: &Decided,
+        time: CallTime,
+    ) -> BatchLines {
+        let transformation = self.run.transformation();
+        if transformation != Transformation::Items {
+            let call = self.batch_call(batch, sent, Duration::ZERO);
+            return write_entries(&ExecutionOrder {
+                transformation,
+                call: &call,
+                sent,
+                redrive: self.run.context.redrive,
+                start: time.start,
+                stop: wall_now(),
+                decided,
+            });
+        }
         let wanted = WantedLines {
             shape: self.run.facts.templates.item.as_ref(),
             succeeded: self.run.context.results.is_some(),

@@ -23,6 +23,7 @@ mod clock;
 mod compensation;
 pub mod config;
 mod connection;
+mod entries;
 mod events;
 mod fault;
 pub mod handler;

@@ -1,4 +1,4 @@
-//! Outcomes as lines of result files (`ITEMS`, JSON lines).
+//! Outcomes as lines of result files: of items (`ITEMS`). Files of other forms are made of lines, too; see [`crate::entries`].
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -59,6 +59,7 @@ pub(crate) struct BatchLines {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lines {
     pub(crate) text: Bytes,
+    /// Items that they stand for.
     pub(crate) count: u64,
 }
 
@@ -94,7 +95,7 @@ pub(crate) fn write_lines(
     lines
 }
 
-fn unsuccessful_items(decided: &Decided) -> RangeSet {
+pub(crate) fn unsuccessful_items(decided: &Decided) -> RangeSet {
     let mut items = decided.undecided.clone();
     decided.failed.iter().for_each(|group| items.union_with(&group.items));
     items

@@ -3,24 +3,19 @@
 //! A part holds outcomes of one lease, has a name of its own for ever (`SUCCEEDED_TERM-EPOCH-K`), and counts only once the
 //! coordinator has accepted the report that names it. What a crash leaves behind is never looked at.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use flate2::write::GzEncoder;
 use warifu_common::model::protocol::RunFault;
-use warifu_common::model::spec::Compression;
 use warifu_common::model::{LeaseId, PartRef, ReportNumber};
 use warifu_common::object_store::{ObjectLocation, ObjectStore};
+use warifu_common::result_file::FileForm;
 use warifu_session::StoredParts;
 
 use crate::fault;
 use crate::lines::{BatchLines, Lines};
 use crate::run::OpenRun;
 use crate::source::with_patience;
-
-/// How hard gzip tries: most of the gain for a third of the default's time.
-const GZIP_LEVEL: u32 = 3;
 
 /// The parts of one report, before they are stored.
 pub(crate) struct PartsOrder {
@@ -72,8 +67,8 @@ impl PartsOrder {
         (taken, truncated)
     }
 
-    fn compression(&self) -> Compression {
-        self.run.context.spec.result_writer.as_ref().map_or(Compression::None, |writer| writer.compression)
+    fn form(&self) -> FileForm {
+        FileForm::of(self.run.context.spec.result_writer.as_ref())
     }
 }
 
@@ -96,46 +91,31 @@ struct Upload<'a> {
 
 impl Upload<'_> {
     async fn store_part(&self, class: &str, lines: Lines) -> Result<Option<PartRef>, RunFault> {
-        if lines.count == 0 {
+        // Outputs that are empty arrays leave nothing to write.
+        if lines.text.is_empty() {
             return Ok(None);
         }
-        let compression = self.order.compression();
-        let name = part_name(class, self.order.lease, self.order.number, compression);
+        let form = self.order.form();
+        let name = part_name(class, self.order.lease, self.order.number, form);
         let location = ObjectLocation::new(self.bucket, format!("{}{name}", self.prefix));
-        let (body, content_type) = encode(lines.text, compression).await?;
-        let stored = with_patience(|| self.store.put(&location, body.clone(), content_type)).await;
+        let body = encode(form, lines.text).await?;
+        let stored = with_patience(|| self.store.put(&location, body.clone(), form.content_type())).await;
         let stored = stored.map_err(|error| fault::results_unwritable(&error))?;
         Ok(Some(PartRef { name, size_bytes: stored.size, item_count: lines.count }))
     }
 }
 
-fn part_name(class: &str, lease: LeaseId, number: ReportNumber, compression: Compression) -> String {
-    let extension = match compression {
-        Compression::None => "jsonl",
-        Compression::Gzip => "jsonl.gz",
-    };
-    format!("{class}_{lease}-{number}.{extension}")
+fn part_name(class: &str, lease: LeaseId, number: ReportNumber, form: FileForm) -> String {
+    format!("{class}_{lease}-{number}.{}", form.extension())
 }
 
-/// The bytes of a file and their type. A compressed file carries no Content-Encoding: it is what it is named.
-async fn encode(text: Bytes, compression: Compression) -> Result<(Bytes, &'static str), RunFault> {
-    match compression {
-        Compression::None => Ok((text, "application/x-ndjson")),
-        Compression::Gzip => {
-            let packed = tokio::task::spawn_blocking(move || gzip(&text)).await;
-            let packed = packed.map_err(|_| {
-                fault::unreadable_here("a result file could not be compressed; report this as a bug")
-            })?;
-            Ok((packed, "application/gzip"))
-        }
+async fn encode(form: FileForm, text: Bytes) -> Result<Bytes, RunFault> {
+    if form == FileForm::default() {
+        return Ok(text);
     }
-}
-
-fn gzip(text: &[u8]) -> Bytes {
-    let mut encoder =
-        GzEncoder::new(Vec::with_capacity(text.len() / 4), flate2::Compression::new(GZIP_LEVEL));
-    encoder.write_all(text).expect("writing to memory does not fail");
-    encoder.finish().expect("writing to memory does not fail").into()
+    tokio::task::spawn_blocking(move || form.encode(text))
+        .await
+        .map_err(|_| fault::unreadable_here("a result file could not be encoded; report this as a bug"))
 }
 
 #[cfg(test)]
@@ -143,7 +123,7 @@ mod tests {
     use std::io::Read;
 
     use warifu_common::model::error_name;
-    use warifu_common::model::spec::ResultWriter;
+    use warifu_common::model::spec::{Compression, OutputType, ResultWriter};
 
     use super::*;
     use crate::testing::{MemoryStore, context, lease_id, open_run};
@@ -154,8 +134,12 @@ mod tests {
 
     fn order(compression: Compression, lines: Vec<BatchLines>) -> PartsOrder {
         let mut context = context(b"a\n");
-        context.spec.result_writer =
-            Some(ResultWriter { bucket: "output".into(), prefix: "results/".into(), compression });
+        context.spec.result_writer = Some(ResultWriter {
+            bucket: "output".into(),
+            prefix: "results/".into(),
+            compression,
+            ..ResultWriter::default()
+        });
         PartsOrder { run: open_run(context), lease: lease_id(9), number: ReportNumber(2), lines }
     }
 
@@ -196,6 +180,28 @@ mod tests {
         let body = objects.values().next().unwrap();
         flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
         assert_eq!(text, "1\n");
+    }
+
+    #[tokio::test]
+    async fn a_part_of_json_is_an_array_and_nothing_is_stored_for_items_without_text() {
+        let store = Arc::new(MemoryStore::default());
+        let failed = Lines { text: Bytes::new(), count: 3 };
+        let batches = vec![
+            BatchLines { succeeded: lines("1\n2\n"), failed, ..BatchLines::default() },
+            BatchLines { succeeded: lines("3\n"), ..BatchLines::default() },
+        ];
+        let mut order = order(Compression::None, batches);
+        let mut context = context(b"a\n");
+        context.spec.result_writer = Some(ResultWriter {
+            bucket: "output".into(),
+            prefix: "results/".into(),
+            output_type: OutputType::Json,
+            ..ResultWriter::default()
+        });
+        order.run = open_run(context);
+        let parts = store_parts(store.clone(), order).await.unwrap();
+        assert_eq!((parts.succeeded.unwrap().item_count, parts.failed), (3, None));
+        assert_eq!(store.text("results/run-1/SUCCEEDED_3-9-2.json").unwrap(), "[1,2,3]");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use warifu_common::dataset::{CutRules, Dialect, Limits};
 use warifu_common::model::WorkerId;
 use warifu_common::model::protocol::RunContext;
+use warifu_common::model::spec::Transformation;
 use warifu_common::model::template::RunTemplates;
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
 
@@ -52,6 +53,15 @@ impl OpenRun {
         };
         let inline_bytes_left = AtomicU64::new(context.inline_output_bytes);
         Self { context, object, rules, facts: Arc::new(facts), inline_bytes_left }
+    }
+
+    /// What an entry of its result files is.
+    pub(crate) fn transformation(&self) -> Transformation {
+        self.context
+            .spec
+            .result_writer
+            .as_ref()
+            .map_or_else(Transformation::default, |writer| writer.transformation)
     }
 
     /// Bytes of outputs that may still go into reports.

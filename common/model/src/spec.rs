@@ -148,7 +148,7 @@ pub struct ItemProcessor {
 }
 
 /// Where results go, and in which form.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ResultWriter {
     /// S3 bucket, or `file:///directory` where local files are enabled.
     pub bucket: String,
@@ -156,6 +156,41 @@ pub struct ResultWriter {
     pub prefix: String,
     /// Compression of result files.
     pub compression: Compression,
+    /// What an entry of a result file is. Left out where it is the default: stored specifications keep the form that they
+    /// had before there was a choice.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub transformation: Transformation,
+    /// How entries make up a file. Left out likewise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub output_type: OutputType,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What an entry of a result file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Transformation {
+    /// An item with its outcome.
+    #[default]
+    Items,
+    /// An execution in AWS's shape: a batch, or an item of a job without `itemBatcher`.
+    None,
+    /// The output of such an execution alone; what did not succeed as with `None`.
+    Compact,
+    /// The same, and an output that is an array gives an entry for each of its elements.
+    Flatten,
+}
+
+/// How entries make up a result file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OutputType {
+    /// Each on a line of its own.
+    #[default]
+    Jsonl,
+    /// As the elements of one array.
+    Json,
 }
 
 /// Compression of result files.
@@ -166,6 +201,8 @@ pub enum Compression {
     None,
     /// gzip.
     Gzip,
+    /// Zstandard.
+    Zstd,
 }
 
 /// The limits of a run that may be changed while it runs. `None` leaves one as it is.

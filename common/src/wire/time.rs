@@ -16,6 +16,13 @@ pub fn timestamp(time: WallTime) -> Timestamp {
     }
 }
 
+/// ISO 8601 in UTC with three digits of a second, as AWS writes it.
+pub fn iso_text(time: WallTime) -> String {
+    let millis = time.0.rem_euclid(MILLIS_PER_SECOND);
+    let whole = timestamp(WallTime(time.0.saturating_sub(millis))).to_string();
+    format!("{}.{millis:03}Z", whole.trim_end_matches('Z'))
+}
+
 /// A time of day from the wire, cut to milliseconds; times beyond the type's range become its ends.
 pub fn wall_time(time: &Timestamp) -> WallTime {
     WallTime(
@@ -50,6 +57,17 @@ mod tests {
         assert_eq!(timestamp(WallTime(-1)).to_string(), "1969-12-31T23:59:59.999Z");
         let far = Timestamp { seconds: i64::MAX, nanos: i32::MAX };
         assert_eq!(wall_time(&far), WallTime(i64::MAX));
+    }
+
+    #[test]
+    fn texts_have_three_digits_of_a_second() {
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (1_763_000_000_120, "2025-11-13T02:13:20.120Z"),
+        ] {
+            assert_eq!(iso_text(WallTime(millis)), expected);
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Everything that the scheduler can ask for, in the imperative.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use warifu_model::protocol::CoordinatorMessage;
+use warifu_dataset::Probe;
+use warifu_model::protocol::{CoordinatorMessage, SourcePin};
+use warifu_model::spec::MapRunSpec;
 use warifu_model::{
     FailureCounts, FailureKind, ItemCounts, LeaderTerm, MapRunId, MapRunState, MapRunView, RunError,
     WallTime, WorkerView,
@@ -121,6 +124,8 @@ pub struct ManifestOrder {
     pub bucket: String,
     /// Prefix of the results, with the run's id and a `/` at the end.
     pub prefix: String,
+    /// When the run was created.
+    pub create_time: WallTime,
     /// How the run ends.
     pub state: MapRunState,
     /// Why, if it failed or was aborted.
@@ -134,8 +139,14 @@ pub struct ManifestOrder {
     pub aborted: Vec<AbortedItems>,
     /// Totals for the summary.
     pub summary: Summary,
-    /// Source object: bucket and key.
-    pub source: (String, String),
+    /// What the run does: how its results are to look, and how its items are made.
+    pub spec: Arc<MapRunSpec>,
+    /// The pinned source.
+    pub source: SourcePin,
+    /// The head of the source; absent if it was never read.
+    pub probe: Option<Probe>,
+    /// The most bytes that a record may take.
+    pub max_record_bytes: u64,
     /// `max_items` was not reached and shards were never scanned: bytes from here on hold unknown items.
     pub unscanned_from: Option<(u64, u64)>,
 }
@@ -147,10 +158,17 @@ pub struct PendingItems {
     pub first_index: u64,
     /// Global index of the last.
     pub last_index: u64,
+    /// Global number of the batch in which these bytes begin.
+    pub first_batch: u64,
     /// First byte of the first record.
     pub byte_offset: u64,
     /// Bytes up to the end of the last record.
     pub byte_length: u64,
+    /// Items that begin in these bytes before the first one, if they are the bytes of a batch of which only some items are
+    /// pending.
+    pub skipped: u32,
+    /// Where the shard ends that holds them: batches do not cross it.
+    pub shard_end: u64,
 }
 
 /// Items of one batch that had started when the run ended.
@@ -166,6 +184,12 @@ pub struct AbortedItems {
     pub byte_offset: u64,
     /// Bytes of the batch.
     pub byte_length: u64,
+    /// Global index of the batch's first item.
+    pub first_index: u64,
+    /// Items of the whole batch.
+    pub item_count: u32,
+    /// Where the shard ends that holds it.
+    pub shard_end: u64,
 }
 
 /// Totals of a run.

@@ -1,5 +1,8 @@
 //! What the manifest of a finished run has to say, gathered from its shards.
 
+use std::sync::Arc;
+
+use warifu_dataset::ComposedShard;
 use warifu_model::{MapRunState, Now};
 
 use crate::config::Config;
@@ -15,7 +18,7 @@ impl MapRun {
         &self,
         state: MapRunState,
         now: Now,
-        _config: &Config,
+        config: &Config,
     ) -> Option<ManifestOrder> {
         let writer = self.spec.result_writer.as_ref()?;
         let (item_counts, batch_counts) = self.final_counts(&self.status);
@@ -37,7 +40,11 @@ impl MapRun {
                 start_time: self.status.start_time.unwrap_or(self.record.create_time),
                 stop_time: now.wall,
             },
-            source: (self.record.source.bucket.clone(), self.record.source.key.clone()),
+            create_time: self.record.create_time,
+            spec: Arc::clone(&self.spec),
+            source: self.record.source.clone(),
+            probe: self.planned().map(|planned| planned.record.probe.clone()),
+            max_record_bytes: config.max_record_bytes,
             unscanned_from: self.unscanned(),
         })
     }
@@ -51,6 +58,9 @@ impl MapRun {
                 attempts: open.attempts,
                 byte_offset: open.bytes.0,
                 byte_length: open.bytes.1 - open.bytes.0,
+                first_index: first,
+                item_count: open.item_count,
+                shard_end: shard.record.composed.range.end,
             }
         };
         self.begun_and_undecided().map(of_batch).collect()
@@ -74,7 +84,7 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
     for (batch, open) in shard.record.open.iter().filter(|(_, open)| !open.undecided.is_empty()) {
         insert_finished(&mut started, place_of(*batch, open));
         if open.attempts == 0 {
-            pending.extend(not_sent_again(composed.first_item, open));
+            pending.extend(not_sent_again(composed, *batch, open));
         }
     }
     let start_byte =
@@ -87,31 +97,38 @@ fn pending_items(shard: &Shard) -> Vec<PendingItems> {
         start_byte: composed.range.end,
         end_byte: composed.range.end,
     };
-    let (mut item, mut byte) = (0, start_byte);
+    let (mut batch, mut item, mut byte) = (0, 0, start_byte);
     for range in started.iter().chain([&end]) {
         if item < range.first_item {
             pending.push(PendingItems {
                 first_index: composed.first_item + u64::from(item),
                 last_index: composed.first_item + u64::from(range.first_item) - 1,
+                first_batch: composed.first_batch + u64::from(batch),
                 byte_offset: byte,
                 byte_length: range.start_byte.saturating_sub(byte),
+                skipped: 0,
+                shard_end: composed.range.end,
             });
         }
-        (item, byte) = (range.end_item, range.end_byte);
+        (batch, item, byte) = (range.end_batch, range.end_item, range.end_byte);
     }
     pending
 }
 
 /// Items of a batch that a redrive was to send again and did not: ranges within the batch, its bytes for each.
-fn not_sent_again(
-    first_item: u64,
-    open: &crate::record::OpenBatch,
-) -> impl Iterator<Item = PendingItems> + '_ {
-    let first = first_item + u64::from(open.first_item);
+fn not_sent_again<'a>(
+    composed: &'a ComposedShard,
+    batch: u32,
+    open: &'a crate::record::OpenBatch,
+) -> impl Iterator<Item = PendingItems> + 'a {
+    let first = composed.first_item + u64::from(open.first_item);
     open.undecided.ranges().map(move |range| PendingItems {
         first_index: first + u64::from(range.start),
         last_index: first + u64::from(range.end) - 1,
+        first_batch: composed.first_batch + u64::from(batch),
         byte_offset: open.bytes.0,
         byte_length: open.bytes.1 - open.bytes.0,
+        skipped: range.start,
+        shard_end: composed.range.end,
     })
 }

@@ -12,9 +12,8 @@ use warifu_model::protocol::SourcePin;
 use warifu_model::template::TemplateFacts;
 use warifu_model::{ItemFailure, MapRunId, MapRunView};
 
-use super::preview::{start, templates};
-use super::source::pinned_object;
 use super::{ApiError, Context, map_run_id, page};
+use crate::reading::{RunEvents, pinned_object, start};
 
 /// Failures that are read from the store at once while a filter passes over others.
 const STORE_PAGE: usize = 1_000;
@@ -200,8 +199,11 @@ impl<'a> RecordReader<'a> {
             redrive_count: view.redrive_count,
             source: run.pin.place(),
         };
-        let templates = templates(&view.spec, &facts);
-        let rules = templates.cut_rules(&view.spec, probe.header.clone(), context.limits.max_record_bytes);
+        let rules = RunEvents::new(&view.spec, facts).cut_rules(
+            &view.spec,
+            probe.header.clone(),
+            context.limits.max_record_bytes,
+        );
         Self { context, object: pinned_object(&run.pin), rules: Arc::new(rules) }
     }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
 use warifu_common::wire::{InvalidRequest, v1};
-use warifu_dataset::{Dialect, Limits, Probe, ProbeError, probe};
+use warifu_dataset::{Limits, Probe, ProbeError, probe};
 use warifu_model::MapRunId;
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::{LimitsUpdate, MapRunSpec};
 
 use super::{ApiError, Context, map_run_id};
+use crate::reading::{dialect, pinned_object};
 
 /// Bytes that the first look at a head takes; a longer header asks for more.
 const FIRST_HEAD_BYTES: u64 = 64 * 1024;
@@ -30,21 +31,6 @@ pub(super) fn update_of(request: &v1::UpdateMapRunRequest) -> Result<(MapRunId, 
     let update =
         warifu_common::wire::spec::limits_update(map_run.spec.as_ref(), request.update_mask.as_ref())?;
     Ok((id, update))
-}
-
-/// The object that a run reads, for the object store.
-pub(super) fn pinned_object(pin: &SourcePin) -> PinnedObject {
-    PinnedObject {
-        location: ObjectLocation::new(&pin.bucket, &pin.key),
-        version_id: pin.version_id.clone(),
-        etag: pin.etag.clone(),
-        size: pin.size_bytes,
-    }
-}
-
-/// How a specification reads its object.
-pub(super) fn dialect(spec: &MapRunSpec) -> Dialect {
-    Dialect { delimiter: spec.item_reader.delimiter.byte(), lenient_quotes: spec.item_reader.lenient_quotes }
 }
 
 impl Context {

@@ -1,14 +1,17 @@
 //! What the coordinator writes of a run's results.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use warifu_common::object_store::LocalFiles;
+use warifu_common::object_store::{LocalFiles, ObjectLocation};
+use warifu_dataset::{Dialect, HeaderLocation, Limits, probe};
+use warifu_model::spec::{Compression, MapRunSpec, OutputType, ResultWriter, Transformation};
 use warifu_model::{FailureCounts, MapRunId, RunError, WallTime};
 use warifu_scheduler::record::{PartsRecord, Record};
 use warifu_scheduler::{AbortedItems, Commit, CommitId, PendingItems};
 
 use super::*;
-use crate::state_store::{MemoryStore, StateStore, StoreError};
+use crate::state_store::{MemoryStore, StateStore, StoreError, samples};
 
 fn part(name: &str, size_bytes: u64) -> PartRef {
     PartRef { name: name.into(), size_bytes, item_count: 1 }
@@ -22,6 +25,10 @@ fn parts() -> Parts {
     }
 }
 
+fn spec(writer: ResultWriter) -> Arc<MapRunSpec> {
+    Arc::new(MapRunSpec { result_writer: Some(writer), ..samples::spec("users.csv").spec })
+}
+
 fn order(bucket: &str) -> ManifestOrder {
     let item_counts =
         ItemCounts { total: 10, pending: 4, succeeded: 3, failed: 1, aborted: 2, ..Default::default() };
@@ -30,19 +37,31 @@ fn order(bucket: &str) -> ManifestOrder {
         redrive: 0,
         bucket: bucket.into(),
         prefix: "results/run-1/".into(),
+        create_time: WallTime(0),
         state: MapRunState::Failed,
         error: Some(RunError {
             error: "States.ExceedToleratedFailureThreshold".into(),
             cause: "too many".into(),
         }),
         part_entries: 2,
-        pending: vec![PendingItems { first_index: 6, last_index: 9, byte_offset: 60, byte_length: 40 }],
+        pending: vec![PendingItems {
+            first_index: 6,
+            last_index: 9,
+            first_batch: 3,
+            byte_offset: 60,
+            byte_length: 40,
+            skipped: 0,
+            shard_end: 100,
+        }],
         aborted: vec![AbortedItems {
             batch_number: 2,
             indexes: vec![4, 5],
             attempts: 1,
             byte_offset: 40,
             byte_length: 20,
+            first_index: 4,
+            item_count: 2,
+            shard_end: 100,
         }],
         summary: Summary {
             item_counts,
@@ -55,7 +74,10 @@ fn order(bucket: &str) -> ManifestOrder {
             start_time: WallTime(1_000),
             stop_time: WallTime(3_500),
         },
-        source: ("input".into(), "users.csv".into()),
+        spec: spec(ResultWriter::default()),
+        source: samples::spec("users.csv").source,
+        probe: None,
+        max_record_bytes: 1 << 20,
         unscanned_from: Some((100, 250)),
     }
 }
@@ -210,4 +232,126 @@ async fn more_files_than_a_manifest_can_name_fail_the_run() {
     assert_eq!((parts.succeeded.len(), parts.left_out), (60, true));
     let fault = write(&LocalFiles::new(), &order, parts).await.unwrap_err();
     assert!(fault.cause.ends_with("it would name more result files than fit into 64 MiB"), "{}", fault.cause);
+}
+
+const CSV: &str = "id\nr0\nr1\nr2\nr3\nr4\nr5\nr6\nr7\nr8\nr9\n";
+
+/// Of the items of [`CSV`], in batches of two, 4 and 5 had started; 6, 8 and 9 had not.
+async fn order_with_source(bucket: &Bucket, writer: ResultWriter, batched: bool) -> ManifestOrder {
+    let place = ObjectLocation::new(&bucket.name, "users.csv");
+    bucket.objects.put(&place, CSV.into(), "text/csv").await.unwrap();
+    let pinned = bucket.objects.pin(&place, None, None).await.unwrap();
+    let mut spec = (*spec(writer)).clone();
+    spec.item_reader.delimiter = Default::default();
+    spec.item_batcher.configured = batched;
+    spec.item_batcher.max_items_per_batch = 2;
+    spec.item_batcher.batch_input = None;
+    let header = HeaderLocation::FirstRow;
+    let probe = probe(CSV.as_bytes(), true, &Dialect::default(), &header, &Limits::default());
+    let of_record = |record: u64| 3 + 3 * record;
+    let pending = |first: u64, last: u64, skipped: u32| PendingItems {
+        first_index: first,
+        last_index: last,
+        first_batch: (first - u64::from(skipped)) / 2,
+        byte_offset: of_record(first - u64::from(skipped)),
+        byte_length: 3 * (last - first + 1 + u64::from(skipped)),
+        skipped,
+        shard_end: CSV.len() as u64,
+    };
+    let mut order = order(&bucket.name);
+    order.aborted[0].byte_offset = of_record(4);
+    order.aborted[0].byte_length = 6;
+    ManifestOrder {
+        spec: Arc::new(spec),
+        source: warifu_model::protocol::SourcePin {
+            bucket: bucket.name.clone(),
+            key: "users.csv".into(),
+            version_id: None,
+            etag: pinned.etag,
+            size_bytes: pinned.size,
+        },
+        probe: Some(probe.unwrap()),
+        pending: vec![pending(6, 6, 0), pending(9, 9, 1), pending(8, 9, 0)],
+        unscanned_from: None,
+        ..order
+    }
+}
+
+fn inner(entry: &Value) -> Value {
+    serde_json::from_str(entry["Input"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn with_none_what_never_started_and_what_was_aborted_are_executions() {
+    let bucket = Bucket::new();
+    let writer = ResultWriter {
+        transformation: Transformation::None,
+        output_type: OutputType::Json,
+        ..ResultWriter::default()
+    };
+    for (batched, pending, aborted) in [
+        (
+            true,
+            json!([{"Items": [{"id": "r6"}]}, {"Items": [{"id": "r9"}]}, {"Items": [{"id": "r8"}, {"id": "r9"}]}]),
+            1,
+        ),
+        (false, json!([{"id": "r6"}, {"id": "r9"}, {"id": "r8"}, {"id": "r9"}]), 2),
+    ] {
+        let order = order_with_source(&bucket, writer.clone(), batched).await;
+        write(&bucket.objects, &order, parts()).await.unwrap();
+        let entries: Vec<Value> =
+            serde_json::from_str(&bucket.text("results/run-1/PENDING_0.json").await).unwrap();
+        assert_eq!(Value::from_iter(entries.iter().map(inner)), pending);
+        assert!(entries.iter().all(|entry| entry["Status"] == "PENDING"));
+        let entries: Vec<Value> =
+            serde_json::from_str(&bucket.text("results/run-1/FAILED_ABORTED_0.json").await).unwrap();
+        assert_eq!(entries.len(), aborted);
+        assert_eq!(entries[0]["Status"], "ABORTED");
+        let (name, input) = match batched {
+            true => ("2", json!({"Items": [{"id": "r4"}, {"id": "r5"}]})),
+            false => ("4", json!({"id": "r4"})),
+        };
+        assert_eq!((entries[0]["Name"].as_str(), inner(&entries[0])), (Some(name), input));
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_too_much_or_the_source_was_changed_ranges_stand_for_entries() {
+    let bucket = Bucket::new();
+    let writer = ResultWriter { transformation: Transformation::None, ..ResultWriter::default() };
+    let order = order_with_source(&bucket, writer, true).await;
+    let mut many = order.clone();
+    many.pending[2].last_index += unfinished::MAX_PENDING_ENTRIES;
+    let mut long = order.clone();
+    long.pending[2].byte_length += unfinished::MAX_PENDING_BYTES;
+    let unscanned = ManifestOrder { unscanned_from: Some((30, 33)), ..order.clone() };
+    let mut changed = order.clone();
+    changed.source.etag = "another".into();
+    for order in [many, long, unscanned, changed] {
+        write(&bucket.objects, &order, parts()).await.unwrap();
+        let pending = bucket.text("results/run-1/PENDING_0.jsonl").await;
+        assert!(pending.starts_with(r#"{"firstIndex":6,"lastIndex":6,"key":"users.csv""#), "{pending}");
+    }
+    let mut changed = order;
+    changed.source.etag = "another".into();
+    write(&bucket.objects, &changed, parts()).await.unwrap();
+    let aborted = bucket.text("results/run-1/FAILED_ABORTED_0.jsonl").await;
+    let entry: Value = serde_json::from_str(&aborted).unwrap();
+    assert_eq!((&entry["InputDetails"], entry.get("Input")), (&json!({"Included": false}), None));
+}
+
+#[tokio::test]
+async fn the_coordinators_files_are_compressed_as_the_workers_are() {
+    let bucket = Bucket::new();
+    for (compression, name, magic) in [
+        (Compression::Gzip, "PENDING_0.jsonl.gz", &[0x1f, 0x8b][..]),
+        (Compression::Zstd, "PENDING_0.jsonl.zst", &[0x28, 0xb5, 0x2f, 0xfd]),
+    ] {
+        let writer = ResultWriter { compression, ..ResultWriter::default() };
+        let order = ManifestOrder { spec: spec(writer), ..order(&bucket.name) };
+        write(&bucket.objects, &order, parts()).await.unwrap();
+        let place = ObjectLocation::new(&bucket.name, format!("results/run-1/{name}"));
+        let bytes = bucket.objects.get(&place, 1 << 20).await.unwrap();
+        assert!(bytes.starts_with(magic), "{name}: {bytes:?}");
+    }
 }

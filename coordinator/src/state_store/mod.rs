@@ -23,7 +23,7 @@ pub mod etcd;
 mod keys;
 pub mod memory;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod sqlite;
 mod write;
 

@@ -19,7 +19,7 @@ use warifu_scheduler::record::{
     FinishedRange, OpenBatch, PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
 
-pub(super) fn spec(key: &str) -> SpecRecord {
+pub(crate) fn spec(key: &str) -> SpecRecord {
     let mut input = serde_json::Map::new();
     input.insert("z".into(), serde_json::json!([1, 2.5, null, "t"]));
     input.insert("a".into(), serde_json::json!({"k": true}));
@@ -67,6 +67,7 @@ pub(super) fn spec(key: &str) -> SpecRecord {
                 bucket: "output".into(),
                 prefix: "results/".into(),
                 compression: Compression::Gzip,
+                ..ResultWriter::default()
             }),
             compensation: None,
             input,

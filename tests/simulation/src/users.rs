@@ -177,6 +177,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             bucket: "r".to_owned(),
             prefix: String::new(),
             compression: Compression::None,
+            ..ResultWriter::default()
         }),
         compensation: crate::compensation::some_compensation(random),
         input: Default::default(),

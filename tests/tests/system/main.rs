@@ -36,6 +36,7 @@ mod pace;
 mod quickstart;
 mod recovery_times;
 mod redrive;
+mod result_forms;
 mod rust_sdk;
 mod seeds;
 mod sql_servers;

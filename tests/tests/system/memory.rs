@@ -1,11 +1,12 @@
 //! Memory: however large the file is, the process stays small.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Process, Random, eventually, run_json, scratch, soak, text, warifu};
+use crate::harness::{Dev, DevSettings, Process, Random, eventually, run_json, scratch, soak, text, warifu};
 
 const MIB: u64 = 1 << 20;
 /// What all processes together may hold at their most.
@@ -51,16 +52,61 @@ fn write_users(csv: &Path, size: u64) -> u64 {
 fn run_and_measure(csv: &Path) -> (serde_json::Value, u64) {
     let arguments = ["run", text(csv), "--handler", "noop", "--batch-size", "1000", "-o", "json"];
     let mut process = Process::start(warifu(arguments));
-    let mut most = std::collections::BTreeMap::new();
+    let mut most = BTreeMap::new();
     eventually("the run ends", Duration::from_secs(3_600), || {
-        for id in tree_of(process.id()) {
-            if let Some(bytes) = high_water_mark(id) {
-                most.insert(id, bytes);
-            }
-        }
+        note_high_water_marks(process.id(), &mut most);
         (!process.is_running()).then_some(())
     });
     (process.finish().expect(0).json(), most.values().sum())
+}
+
+fn note_high_water_marks(id: u32, most: &mut BTreeMap<u32, u64>) {
+    for id in tree_of(id) {
+        if let Some(bytes) = high_water_mark(id) {
+            most.insert(id, bytes);
+        }
+    }
+}
+
+/// Fails every item, each for a reason of its own.
+const FAILING: &str = r#"
+[handlers.failing]
+type = "exec"
+command = ["sed", 's/.*row \([0-9]*\)".*/{"warifu:error":{"errorType":"E","errorMessage":"row \1 is not wanted"}}/']
+"#;
+
+#[test]
+fn a_million_failed_items_take_no_more_memory_than_others() {
+    let rows = 1_000_000;
+    let dev = Dev::start(&DevSettings { worker_config: FAILING, ..DevSettings::default() });
+    let csv: String = (0..rows).map(|row| format!("row {row}\n")).collect();
+    dev.s3().put("input", "in.csv", format!("name\n{csv}"));
+    drop(csv);
+    // An entry for each reason, all in AWS's shape: the longest form.
+    let job = "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
+               itemBatcher: {maxItemsPerBatch: 1000}\n\
+               itemProcessor: {handler: failing}\n\
+               toleratedFailurePercentage: 100\n\
+               resultWriter: {bucket: output, prefix: r/, writerConfig: {transformation: NONE, outputType: JSON}}\n";
+    let (started, mut most) = (Instant::now(), BTreeMap::new());
+    dev.submit("million", job);
+    eventually("a million items fail", Duration::from_secs(1_800), || {
+        note_high_water_marks(dev.process_id(), &mut most);
+        let run = dev.json(["get", "million"], 0);
+        (run["state"] == "SUCCEEDED").then_some(())
+    });
+    let resident = most.values().max().unwrap() / MIB;
+    eprintln!("{rows} failed items: {:?}, the largest process held {resident} MiB", started.elapsed());
+    assert_eq!(dev.json(["get", "million"], 0)["itemCounts"]["failed"], rows);
+    let manifest = dev.json(["results", "million"], 0);
+    let sizes = manifest["manifest"]["ResultFiles"]["FAILED"].as_array().unwrap();
+    let sizes: Vec<u64> = sizes.iter().map(|file| file["Size"].as_u64().unwrap()).collect();
+    let (all, largest) = (sizes.iter().sum::<u64>(), *sizes.iter().max().unwrap());
+    eprintln!("{} files of {} MiB, the largest has {} KiB", sizes.len(), all / MIB, largest >> 10);
+    assert!(all > 300 * MIB, "{all}: more than may be held");
+    assert!(largest < 9 * MIB, "{largest}: a part is 8 MiB, and a batch");
+    assert!(resident < MOST_RESIDENT / MIB, "{resident} MiB are resident at the most");
+    dev.stop();
 }
 
 /// A process and all below it.

@@ -44,7 +44,7 @@ impl SessionState {
                 .first_done_at
                 .is_some_and(|first| now >= first + after || lease.done_bytes >= bytes || lease.is_decided())
             {
-                let (number, batches) = lease.begin_report();
+                let (number, batches) = lease.begin_report(bytes);
                 effects.push(SessionEffect::StoreParts { lease: *id, number, batches });
             }
         }
@@ -118,14 +118,19 @@ impl SessionState {
 }
 
 impl Lease {
-    fn begin_report(&mut self) -> (ReportNumber, RangeSet) {
+    /// Takes batches until the report's part is large enough: a part is longer than `flush_bytes` by no more than one batch,
+    /// also when refused reports are cut anew.
+    fn begin_report(&mut self, flush_bytes: u64) -> (ReportNumber, RangeSet) {
         let number = ReportNumber(self.next_report);
         self.next_report += 1;
         let mut batches = RangeSet::new();
+        let mut bytes = 0;
         while batches.len() < MAX_REPORT_BATCHES
+            && bytes < flush_bytes
             && let Some((batch, done)) = self.done.pop_first()
         {
             self.done_bytes -= done.buffered_bytes;
+            bytes += done.buffered_bytes;
             batches.insert(batch);
             self.reported.insert(batch, done);
         }
@@ -178,5 +183,79 @@ impl Lease {
                 self.first_done_at.get_or_insert(now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use warifu_dataset::{ByteRange, Checkpoint};
+    use warifu_model::protocol::{CallOutcome, Grant, ShardSpan};
+    use warifu_model::{LeaderTerm, LeaseEpoch, MapRunId, SessionId, ShardNumber};
+
+    use super::*;
+
+    const LEASE: LeaseId = LeaseId { term: LeaderTerm(1), epoch: LeaseEpoch(1) };
+
+    fn lease() -> Lease {
+        Lease::new(Arc::new(Grant {
+            lease: LEASE,
+            session: SessionId { term: LeaderTerm(1), number: 1 },
+            map_run: MapRunId::new("r").expect("it is an id"),
+            redrive: 0,
+            shard: ShardSpan {
+                shard: ShardNumber(0),
+                range: ByteRange::new(0, 9),
+                ends_object: true,
+                items: 9,
+                first_item: 0,
+                first_batch: 0,
+                first_line: 0,
+                start: Checkpoint { batch: 0, item: 0, offset: 0, newlines: 0 },
+                read_until: 9,
+            },
+            batches: Vec::new(),
+            slots: 1,
+            compensation: None,
+        }))
+    }
+
+    fn finished(batch: u32, buffered_bytes: u64) -> Box<FinishedBatch> {
+        Box::new(FinishedBatch {
+            lease: LEASE,
+            batch: BatchOrdinal(batch),
+            call: CallOutcome::Answered,
+            first_item: batch,
+            item_count: 1,
+            bytes: ByteRange::new(0, 1),
+            failed: Vec::new(),
+            undecided: RangeSet::new(),
+            retriers: Vec::new(),
+            handler_time: Duration::ZERO,
+            buffered_bytes,
+        })
+    }
+
+    #[test]
+    fn a_part_is_longer_than_it_should_be_by_no_more_than_a_batch() {
+        let mut lease = lease();
+        for batch in 0..9 {
+            lease.done.insert(batch, finished(batch, 4));
+            lease.done_bytes += 4;
+        }
+        lease.first_done_at = Some(Timestamp(1));
+        let reports: Vec<Vec<u32>> = std::iter::from_fn(|| {
+            lease.first_done_at?;
+            Some(lease.begin_report(10).1.iter().collect())
+        })
+        .collect();
+        assert_eq!(reports, [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8]]);
+        assert_eq!(lease.done_bytes, 0);
+        // Refused reports are cut anew, and no larger.
+        lease.take_back(Timestamp(2), &(0..9).collect());
+        assert_eq!(lease.begin_report(10).1.iter().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(lease.done_bytes, 24);
     }
 }

@@ -35,12 +35,26 @@ pub struct FailedItem {
 pub struct Outputs {
     text: Vec<u8>,
     ends: Vec<usize>,
+    /// Where the one output of the whole batch stands, if there is no output for each item.
+    whole: Option<usize>,
 }
 
 impl Outputs {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One output for the whole batch of `item_count` items; it stands with the item at `position`.
+    pub fn of_batch(json: &[u8], position: usize, item_count: usize) -> Self {
+        let mut outputs = Self { whole: Some(position), ..Self::default() };
+        (0..item_count).for_each(|at| outputs.push(if at == position { json } else { b"" }));
+        outputs
+    }
+
+    /// The output of the whole batch, if there is no output for each item.
+    pub fn batch_output(&self) -> Option<&[u8]> {
+        self.whole.and_then(|position| self.get(position))
     }
 
     /// Adds the next item's output: `write` appends one JSON text, without line breaks.
@@ -69,5 +83,19 @@ impl Outputs {
         let end = *self.ends.get(position)?;
         let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
         Some(if start == end { b"null" } else { &self.text[start..end] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_of_the_whole_batch_stands_with_one_item() {
+        let outputs = Outputs::of_batch(b"{}", 1, 3);
+        let all: Vec<_> = (0..4).map(|position| outputs.get(position)).collect();
+        assert_eq!(all, [Some(&b"null"[..]), Some(b"{}"), Some(b"null"), None]);
+        assert_eq!(outputs.batch_output(), Some(&b"{}"[..]));
+        assert_eq!(Outputs::new().batch_output(), None);
     }
 }

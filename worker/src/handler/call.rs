@@ -114,6 +114,11 @@ impl BatchCall {
         Self { offsets: Arc::from([self.offsets[position]]), ..self.clone() }
     }
 
+    /// The same call with the items at other `offsets` of its batch.
+    pub(crate) fn with_offsets(&self, offsets: impl Into<Arc<[u32]>>) -> Self {
+        Self { offsets: offsets.into(), ..self.clone() }
+    }
+
     /// True if this is the run's compensation: one item that says what became of the run.
     pub fn is_compensation(&self) -> bool {
         self.identity.batch_number == COMPENSATION_NUMBER

@@ -25,7 +25,7 @@ pub use answer::{FailedItem, HandlerAnswer, Outputs};
 pub use call::{BatchCall, BatchIdentity, COMPENSATION_NUMBER, CallItem, RunFacts};
 pub use classified::Classified;
 pub use echo::Echo;
-pub(crate) use event_format::item_failure;
+pub(crate) use event_format::{execution_input, item_failure};
 pub use noop::Noop;
 
 /// How long a handler may take to say whether it can work, unless it says otherwise.

@@ -1,5 +1,6 @@
 //! `warifu results`: the files that a run's manifest names, listed or downloaded.
 
+mod entries;
 mod manifest;
 mod sorted;
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use warifu_common::object_store::{ObjectLocation, ObjectStore, ObjectStores};
-use warifu_common::wire::v1::MapRun;
+use warifu_common::wire::v1::{MapRun, writer_transformation};
 
 use crate::all_in_one::object_stores;
 use crate::args::{GlobalArgs, parse_map_run_name};
@@ -38,7 +39,7 @@ pub(crate) struct ResultsArgs {
     /// Download the manifest and its files into this directory
     #[arg(long, value_name = "DIR")]
     download: Option<PathBuf>,
-    /// Also write all lines in the order of the items, into sorted.jsonl
+    /// Also write all entries in the order of the items, into sorted.jsonl; for ITEMS and NONE
     #[arg(long, requires = "download")]
     sorted: bool,
 }
@@ -48,6 +49,9 @@ pub(crate) async fn results(args: ResultsArgs, global: &GlobalArgs, output: &Out
     let client = Client::connect(global).await?;
     let run = get::fetch(&client, &args.name).await?;
     let location = manifest_location(&run)?;
+    if args.sorted {
+        require_order(&run)?;
+    }
     let objects = object_stores(None).await;
     let manifest = read_manifest(&objects, &location).await?;
     if let Some(directory) = &args.download {
@@ -80,6 +84,22 @@ fn manifest_location(run: &MapRun) -> anyhow::Result<ObjectLocation> {
             .advise(format!("`warifu get {id} -o json` shows the outputs that are kept with the run"))
     };
     Err(problem.into())
+}
+
+/// Refuses to sort what says nothing of its items.
+fn require_order(run: &MapRun) -> anyhow::Result<()> {
+    use writer_transformation::Type;
+    let writer = run.spec.as_ref().and_then(|spec| spec.result_writer.as_ref());
+    let config = writer.and_then(|writer| writer.writer_config).unwrap_or_default();
+    match config.transformation() {
+        Type::Unspecified | Type::Items | Type::None => Ok(()),
+        form @ (Type::Compact | Type::Flatten) => {
+            let form = form.as_str_name();
+            Err(Problem::new(format!("--sorted: results of the form {form} do not say which items they belong to"))
+                .advise("leave --sorted out; a job with `transformation: ITEMS` or NONE has results that can be sorted")
+                .into())
+        }
+    }
 }
 
 async fn read_manifest(objects: &ObjectStores, location: &ObjectLocation) -> anyhow::Result<Manifest> {
@@ -133,4 +153,37 @@ fn table(manifest: &Manifest, location: &ObjectLocation) -> String {
         table.row([file.status.clone(), text::size(file.size), place]);
     }
     format!("{}manifest  {location}\n", table.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_common::wire::v1::{MapRunSpec, ResultWriter, WriterConfig};
+
+    use super::*;
+
+    #[test]
+    fn outputs_alone_cannot_be_sorted() {
+        use writer_transformation::Type;
+        let run = |form: Type| MapRun {
+            spec: Some(MapRunSpec {
+                result_writer: Some(ResultWriter {
+                    writer_config: Some(WriterConfig {
+                        transformation: form.into(),
+                        ..WriterConfig::default()
+                    }),
+                    ..ResultWriter::default()
+                }),
+                ..MapRunSpec::default()
+            }),
+            ..MapRun::default()
+        };
+        assert!(require_order(&MapRun::default()).is_ok());
+        for form in [Type::Unspecified, Type::Items, Type::None] {
+            assert!(require_order(&run(form)).is_ok());
+        }
+        for form in [Type::Compact, Type::Flatten] {
+            let error = require_order(&run(form)).unwrap_err().to_string();
+            assert!(error.contains(form.as_str_name()), "{error}");
+        }
+    }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use warifu_dataset::HeaderLocation;
 use warifu_model::spec::{
-    Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
+    Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, OutputType, ResultWriter,
+    Transformation,
 };
 use warifu_model::{JitterStrategy, Retrier};
 
@@ -121,13 +122,24 @@ fn writer(writer: &ResultWriter) -> v1::ResultWriter {
     let compression = match writer.compression {
         Compression::None => compression::Type::None,
         Compression::Gzip => compression::Type::Gzip,
+        Compression::Zstd => compression::Type::Zstd,
+    };
+    let transformation = match writer.transformation {
+        Transformation::Items => writer_transformation::Type::Items,
+        Transformation::None => writer_transformation::Type::None,
+        Transformation::Compact => writer_transformation::Type::Compact,
+        Transformation::Flatten => writer_transformation::Type::Flatten,
+    };
+    let output_type = match writer.output_type {
+        OutputType::Jsonl => output_type::Type::Jsonl,
+        OutputType::Json => output_type::Type::Json,
     };
     v1::ResultWriter {
         bucket: writer.bucket.clone(),
         prefix: writer.prefix.clone(),
         writer_config: Some(v1::WriterConfig {
-            transformation: writer_transformation::Type::Items.into(),
-            output_type: output_type::Type::Jsonl.into(),
+            transformation: transformation.into(),
+            output_type: output_type.into(),
             compression: compression.into(),
         }),
     }

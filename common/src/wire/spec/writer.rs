@@ -1,6 +1,6 @@
 //! `resultWriter`.
 
-use warifu_model::spec::{Compression, ResultWriter};
+use warifu_model::spec::{Compression, OutputType, ResultWriter, Transformation};
 
 use super::check;
 use crate::wire::v1;
@@ -14,11 +14,12 @@ pub(super) fn read(writer: Option<&v1::ResultWriter>, violations: &mut Violation
     check::bucket(&writer.bucket, "spec.result_writer.bucket", violations);
     check::key(&writer.prefix, "spec.result_writer.prefix", violations);
     let config = writer.writer_config.unwrap_or_default();
-    check_form(&config, violations);
     Some(ResultWriter {
         bucket: writer.bucket.clone(),
         prefix: with_slash(&writer.prefix),
         compression: compression(&config, violations),
+        transformation: transformation(&config, violations),
+        output_type: output_type(&config, violations),
     })
 }
 
@@ -26,33 +27,29 @@ fn with_slash(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
 }
 
-fn check_form(config: &v1::WriterConfig, violations: &mut Violations) {
-    use v1::{output_type, writer_transformation};
-    let field = format!("{CONFIG}.transformation");
-    match check::known(config.transformation, &field, violations) {
-        writer_transformation::Type::Unspecified | writer_transformation::Type::Items => {}
-        other @ (writer_transformation::Type::None
-        | writer_transformation::Type::Compact
-        | writer_transformation::Type::Flatten) => {
-            violations.add(field, format!("{} is not supported yet; ITEMS is", other.as_str_name()));
-        }
+fn transformation(config: &v1::WriterConfig, violations: &mut Violations) -> Transformation {
+    use v1::writer_transformation::Type;
+    match check::known(config.transformation, &format!("{CONFIG}.transformation"), violations) {
+        Type::Unspecified | Type::Items => Transformation::Items,
+        Type::None => Transformation::None,
+        Type::Compact => Transformation::Compact,
+        Type::Flatten => Transformation::Flatten,
     }
-    let field = format!("{CONFIG}.output_type");
-    match check::known(config.output_type, &field, violations) {
-        output_type::Type::Unspecified | output_type::Type::Jsonl => {}
-        output_type::Type::Json => violations.add(field, "JSON is not supported yet; JSONL is"),
+}
+
+fn output_type(config: &v1::WriterConfig, violations: &mut Violations) -> OutputType {
+    use v1::output_type::Type;
+    match check::known(config.output_type, &format!("{CONFIG}.output_type"), violations) {
+        Type::Unspecified | Type::Jsonl => OutputType::Jsonl,
+        Type::Json => OutputType::Json,
     }
 }
 
 fn compression(config: &v1::WriterConfig, violations: &mut Violations) -> Compression {
     use v1::compression::Type;
-    let field = format!("{CONFIG}.compression");
-    match check::known(config.compression, &field, violations) {
+    match check::known(config.compression, &format!("{CONFIG}.compression"), violations) {
         Type::Unspecified | Type::None => Compression::None,
         Type::Gzip => Compression::Gzip,
-        Type::Zstd => {
-            violations.add(field, "ZSTD is not supported yet; NONE and GZIP are");
-            Compression::None
-        }
+        Type::Zstd => Compression::Zstd,
     }
 }

@@ -50,6 +50,7 @@ pub(crate) fn spec() -> MapRunSpec {
             bucket: "out".into(),
             prefix: String::new(),
             compression: Compression::None,
+            ..ResultWriter::default()
         }),
         compensation: Some(Compensation { handler: name("undo"), on: on.into() }),
         input: Default::default(),

@@ -47,6 +47,15 @@ pub(super) async fn call_by_event(
     }
 }
 
+/// What a child execution of AWS would be given: the items of `call` in a batch, or the one item where the job has no
+/// `itemBatcher`. `call` has one item then.
+pub(crate) fn execution_input(call: &BatchCall) -> Vec<u8> {
+    match call.run().batched {
+        true => batch_event(EventFormat::States { partial_failures: false }, call),
+        false => item_event(call, 0),
+    }
+}
+
 /// Gives the handler what the job makes of the event, and takes what the job wants of its answer.
 async fn invoke_reshaped(
     handler: &impl Invoke,

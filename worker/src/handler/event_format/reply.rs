@@ -75,11 +75,8 @@ fn read_states(reply: &[u8], call: &BatchCall, partial_failures: bool) -> Result
     }
     let first =
         (0..call.item_count()).find(|position| failures.iter().all(|failed| failed.position != *position));
-    let mut outputs = Outputs::new();
-    for position in 0..call.item_count() {
-        outputs.push(if Some(position) == first { &reply } else { b"" });
-    }
-    Ok(HandlerAnswer::Answered { outputs: Some(outputs), failures })
+    let outputs = first.map(|position| Outputs::of_batch(&reply, position, call.item_count()));
+    Ok(HandlerAnswer::Answered { outputs, failures })
 }
 
 #[derive(Deserialize)]
