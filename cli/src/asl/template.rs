@@ -19,19 +19,15 @@ const CONTEXT: [&str; 5] = [
 pub(super) enum Kind {
     /// `ItemSelector`: the item.
     Selector,
-    /// `BatchInput`: the batch.
+    /// `BatchInput`, where `$` is the input, and the payload of a task, where it is what the child gets: the batch.
     Batch,
-    /// The payload of a task: the batch. There `$` is what the child gets, in a job it is the run's input.
-    Payload,
 }
 
 impl Kind {
     fn context(self) -> [&'static str; 3] {
         match self {
             Kind::Selector => ["$$.Map.Item.Index", "$$.Map.Item.Value", "$$.Map.Item.Source"],
-            Kind::Batch | Kind::Payload => {
-                ["$$.Map.Item.BatchId", "$$.Map.Item.BatchNumber", "$$.Map.Item.BatchSize"]
-            }
+            Kind::Batch => ["$$.Map.Item.BatchId", "$$.Map.Item.BatchNumber", "$$.Map.Item.BatchSize"],
         }
     }
 
@@ -92,9 +88,6 @@ fn problem(reference: &Json, kind: Kind) -> Option<String> {
             .then(|| format!("{text} of the context object is not there in a map run"));
     }
     match text.strip_prefix('$') {
-        Some(rest) if matches!(kind, Kind::Payload) && !starts_a_name(rest) => Some(format!(
-            "{text} is a part of the batch; paths of a job's payload lead into the run's input: take it in the handler"
-        )),
         Some(rest) if !starts_a_name(rest) => None,
         Some(_) => Some(format!("{text} is a variable, which a map run has none of; write its value")),
         None => Some(format!("`{text}` is no path")),
@@ -141,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn the_batch_that_a_task_takes_apart_is_no_input_of_a_run() {
+    fn a_task_takes_the_batch_apart() {
         let template = json!({"rows.$": "$.Items", "all.$": "$", "run.$": "$$.Execution.Id", "mode": "fast"});
         let mut losses = Losses::new(None);
-        let job = carried(&template, "$.Payload", Kind::Payload, &mut losses);
-        assert_eq!(job, json!({"run.$": "$$.Execution.Id", "mode": "fast"}));
-        assert_eq!(losses.into_list().len(), 2);
+        let job = carried(&template, "$.Payload", Kind::Batch, &mut losses);
+        assert_eq!(job, template);
+        assert!(losses.into_list().is_empty());
     }
 }
