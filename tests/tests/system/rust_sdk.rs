@@ -124,7 +124,8 @@ fn a_function_hears_that_its_time_is_over_and_retryable_items_come_again() {
     let results = read_results(&dev.download("wrong"));
     let line = &results.failed[&0];
     let told = (&line["error"], &line["cause"], &line["kind"]);
-    assert_eq!(told, (&json!("States.TaskFailed"), &json!("missing field `pauseMs`"), &json!("SYSTEM")));
+    let cause = json!("missing field `pauseMs` at line 1 column 2");
+    assert_eq!(told, (&json!("States.TaskFailed"), &cause, &json!("SYSTEM")));
     stop(worker);
     dev.stop();
 }
