@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use warifu_common::dataset::{Batch, ByteRange};
+use warifu_common::dataset::{Batch, ByteRange, ItemProblem};
 use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch};
 use warifu_common::model::{CallFailure, LeaseId, RangeSet, WallTime, error_name};
 use warifu_session::FinishedBatch;
@@ -72,7 +72,7 @@ impl Attempt {
         self.ended(&batch, &sent, decided, handler_time)
     }
 
-    /// Offsets of the items to send, and those that are unfit because they are not text.
+    /// Offsets of the items to send, and those that are unfit because they cannot be read.
     fn sort_items(&self, batch: &Batch) -> (Arc<[u32]>, Vec<FailureGroup>) {
         let mut sent = Vec::with_capacity(batch.items.len());
         let mut unfit = Vec::new();
@@ -80,10 +80,10 @@ impl Attempt {
             if !self.granted.items.as_ref().is_none_or(|granted| granted.contains(offset)) {
                 continue;
             }
-            match item.invalid_utf8() {
-                Some(byte) => unfit.push(FailureGroup {
+            match item.problem() {
+                Some(problem) => unfit.push(FailureGroup {
                     items: [offset].into_iter().collect(),
-                    failure: invalid_text(byte),
+                    failure: unreadable(problem),
                 }),
                 None => sent.push(offset),
             }
@@ -200,11 +200,17 @@ fn failed_items(place: &BatchPlace, batch: &Batch, group: FailureGroup) -> Faile
     FailedItems { items: group.items, failure: group.failure, places }
 }
 
-fn invalid_text(byte: u64) -> CallFailure {
-    CallFailure::business(
-        error_name::INVALID_TEXT,
-        format!("the record is not UTF-8 at byte {byte} of the object"),
-    )
+fn unreadable(problem: ItemProblem) -> CallFailure {
+    match problem {
+        ItemProblem::InvalidUtf8 { offset } => CallFailure::business(
+            error_name::INVALID_TEXT,
+            format!("the record is not UTF-8 at byte {offset} of the object"),
+        ),
+        ItemProblem::InvalidJson { offset, error } => CallFailure::business(
+            error_name::INVALID_JSON,
+            format!("the record is not JSON at byte {offset} of the object: {error}"),
+        ),
+    }
 }
 
 fn timed_out(timeout: Duration) -> CallFailure {

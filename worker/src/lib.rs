@@ -40,6 +40,7 @@ mod session_tests;
 mod shelf;
 mod signals;
 mod source;
+mod staging;
 mod state_dir;
 #[cfg(test)]
 mod testing;

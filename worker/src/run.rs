@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use warifu_common::dataset::{CutRules, Dialect, Limits};
+use warifu_common::dataset::{CutRules, Limits, RecordFormat};
 use warifu_common::model::WorkerId;
 use warifu_common::model::protocol::RunContext;
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
 
 use crate::handler::RunFacts;
+
+/// What AWS calls items that the job gives itself.
+const STATE_DATA: &str = "STATE_DATA";
 
 /// A run's context, and what follows from it once for all its shards.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ impl OpenRun {
         let facts = RunFacts {
             map_run: context.map_run.clone(),
             worker,
-            source: object.location.to_string(),
+            source: source_of(&context),
             batch_input: context.spec.item_batcher.batch_input.clone(),
             batched: context.spec.item_batcher.configured,
             wants_outputs: context.results.is_some() || context.inline_output_bytes > 0,
@@ -61,8 +64,8 @@ impl OpenRun {
     }
 
     /// How the source's records are written.
-    pub(crate) fn dialect(&self) -> Dialect {
-        dialect(&self.context)
+    pub(crate) fn format(&self) -> RecordFormat {
+        self.context.spec.item_reader.record_format()
     }
 
     /// Bounds on what its header may take.
@@ -75,9 +78,14 @@ impl OpenRun {
     }
 }
 
-fn dialect(context: &RunContext) -> Dialect {
+/// Where items come from, as handlers are told: the job's own source, whatever it was rewritten as.
+fn source_of(context: &RunContext) -> String {
     let reader = &context.spec.item_reader;
-    Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
+    let (bucket, prefix) = &context.staging;
+    if reader.bucket == *bucket && reader.key.starts_with(prefix.as_str()) {
+        return STATE_DATA.to_owned();
+    }
+    ObjectLocation::new(&reader.bucket, &reader.key).to_string()
 }
 
 fn cut_rules(context: &RunContext) -> Option<CutRules> {
@@ -87,7 +95,7 @@ fn cut_rules(context: &RunContext) -> Option<CutRules> {
         max_input_bytes: batcher.max_input_bytes_per_batch,
         envelope_bytes: batcher.envelope_bytes(),
         header: context.header.clone()?,
-        dialect: dialect(context),
+        format: context.spec.item_reader.record_format(),
         max_record_bytes: context.max_record_bytes,
     })
 }

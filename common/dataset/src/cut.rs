@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::columns::empty_item_bytes;
-use crate::dialect::Dialect;
 use crate::fields::{FieldVisitor, visit_fields};
+use crate::format::RecordFormat;
 use crate::header::Header;
-use crate::json::{MAX_ESCAPED_BYTES, escaped_len};
+use crate::json::{MAX_ESCAPED_BYTES, compact_len, escaped_len};
 use crate::range::{ByteRange, Window};
 
 /// All inputs of batch cutting; a run pins them together with [`CUT_VERSION`](crate::CUT_VERSION).
@@ -28,7 +28,7 @@ pub struct CutRules {
     /// The object's header.
     pub header: Header,
     /// How its records are written.
-    pub dialect: Dialect,
+    pub format: RecordFormat,
     /// The longest record, without its terminator.
     pub max_record_bytes: u64,
 }
@@ -134,32 +134,44 @@ impl Cutter {
 
 /// How many bytes an item takes as compact JSON.
 #[derive(Debug, Clone)]
-struct ItemMeasure {
-    empty_item_bytes: u64,
-    columns: usize,
-    delimiter: u8,
+enum ItemMeasure {
+    /// An object of strings.
+    Fields { empty_item_bytes: u64, columns: usize, delimiter: u8 },
+    /// The record itself, without the white space between its parts.
+    Value,
 }
 
 impl ItemMeasure {
     fn new(rules: &CutRules) -> Self {
-        Self {
-            empty_item_bytes: empty_item_bytes(&rules.header.names),
-            columns: rules.header.names.len(),
-            delimiter: rules.dialect.delimiter,
+        match rules.format {
+            RecordFormat::Csv(dialect) => Self::Fields {
+                empty_item_bytes: empty_item_bytes(&rules.header.names),
+                columns: rules.header.names.len(),
+                delimiter: dialect.delimiter,
+            },
+            RecordFormat::JsonLines => Self::Value,
         }
     }
 
     fn upper_bound(&self, record: ByteRange) -> u64 {
-        self.empty_item_bytes + MAX_ESCAPED_BYTES * record.len()
+        match self {
+            Self::Fields { empty_item_bytes, .. } => empty_item_bytes + MAX_ESCAPED_BYTES * record.len(),
+            Self::Value => record.len(),
+        }
     }
 
-    /// Bytes that are not UTF-8 count one each: such an item is never sent.
+    /// Bytes that are not UTF-8 count one each, and all bytes of what is not JSON count: such an item is never sent.
     fn exact(&self, record: &[u8]) -> u64 {
-        let mut values = EscapedValues { bytes: 0, columns_left: self.columns };
-        if self.columns > 0 {
-            visit_fields(record, self.delimiter, &mut values);
+        match self {
+            Self::Fields { empty_item_bytes, columns, delimiter } => {
+                let mut values = EscapedValues { bytes: 0, columns_left: *columns };
+                if *columns > 0 {
+                    visit_fields(record, *delimiter, &mut values);
+                }
+                empty_item_bytes + values.bytes
+            }
+            Self::Value => compact_len(record),
         }
-        self.empty_item_bytes + values.bytes
     }
 }
 

@@ -67,6 +67,13 @@ pub enum WorkerMessage {
         /// Facts about it, or why it cannot be read.
         scan: Result<ShardScan, RunFault>,
     },
+    /// A source was rewritten as one object that can be cut.
+    Staged {
+        /// The run that asked.
+        map_run: MapRunId,
+        /// The object, or why there is none.
+        staged: Result<StagedSource, RunFault>,
+    },
     /// Something that ends the run: results cannot be written, the source changed.
     Fault {
         /// The run.
@@ -89,6 +96,15 @@ pub struct RunFault {
     pub error: String,
     /// What, where, and what to do.
     pub cause: String,
+}
+
+/// A source that was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedSource {
+    /// The object that holds it now.
+    pub source: SourcePin,
+    /// What the head of that says.
+    pub probe: Probe,
 }
 
 /// Who a worker is, and what it holds.
@@ -183,6 +199,11 @@ pub enum CoordinatorMessage {
         /// The run.
         map_run: MapRunId,
     },
+    /// Rewrite the source as one object that can be cut, under a key that nobody else uses.
+    Stage {
+        /// The run.
+        map_run: MapRunId,
+    },
     /// Scan a shard.
     Scan(ScanOrder),
     /// Work, perhaps with slots.
@@ -265,6 +286,10 @@ pub struct RunContext {
     pub failures: (String, String),
     /// Bytes of outputs that the coordinator wants to see inline (runs without results).
     pub inline_output_bytes: u64,
+    /// Where staged objects go: bucket, and prefix that ends in `/`.
+    pub staging: (String, String),
+    /// The most bytes that a staged object may take.
+    pub max_staged_bytes: u64,
 }
 
 /// A source object as it was when the run was created.

@@ -281,4 +281,4 @@ fn lease_of(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -33,6 +33,7 @@ mod scanning;
 mod scheduler;
 mod session;
 mod shard;
+mod staging;
 #[cfg(test)]
 mod testing;
 mod timers;
@@ -50,6 +51,7 @@ pub use effect::{
 pub use event::{CommitOutcome, CreateMapRun, Event};
 pub use invariants::Violation;
 pub use scheduler::Scheduler;
+pub use staging::staging_place;
 
 /// A transaction of this term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -37,7 +37,7 @@ impl MapRun {
                 start_time: self.status.start_time.unwrap_or(self.record.create_time),
                 stop_time: now.wall,
             },
-            source: (self.record.source.bucket.clone(), self.record.source.key.clone()),
+            source: (self.data_source().bucket.clone(), self.data_source().key.clone()),
             unscanned_from: self.unscanned(),
         })
     }
@@ -61,7 +61,7 @@ impl MapRun {
         if self.is_composed() {
             return None;
         }
-        let end = self.planned().map_or(self.record.source.size_bytes, |planned| planned.composer.plan().end);
+        let end = self.planned().map_or(self.data_source().size_bytes, |planned| planned.composer.plan().end);
         Some((self.composed_until(), end)).filter(|(from, end)| from < end)
     }
 }

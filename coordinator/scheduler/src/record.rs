@@ -200,6 +200,10 @@ impl StatusRecord {
 pub struct PlanRecord {
     /// What the probe found.
     pub probe: Probe,
+    /// The object that the source was rewritten as. Left out of the record's own serialised form, which is older: state
+    /// stores keep it behind that.
+    #[serde(skip)]
+    pub staged: Option<SourcePin>,
 }
 
 /// How a shard stands: composed, opened for leasing, some of it finished.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use warifu_dataset::{
-    Batch, ByteRange, Checkpoint, CutRules, EntryState, Probe, ScanRequest, ShardPlan, SpanReader, SpanShard,
-    SpanStep, scan,
+    Batch, ByteRange, Checkpoint, CutRules, EntryState, Header, Probe, ScanRequest, ShardPlan, SpanReader,
+    SpanShard, SpanStep, scan,
 };
-use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 
-use super::source::{dialect, pinned_object};
+use super::items::json_lines;
+use super::source::pinned_object;
 use super::{ApiError, Context};
 
 /// Events to show.
@@ -22,29 +22,42 @@ const MAX_BYTES: u64 = 2 * 1024 * 1024;
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 impl Context {
-    /// The first events in AWS's shape; none if no item begins in the first bytes that count.
-    pub(super) async fn preview(
-        &self,
-        spec: &MapRunSpec,
-        source: &SourcePin,
-        probe: Probe,
-    ) -> Result<Vec<String>, ApiError> {
+    /// The size of the source, and its first events in AWS's shape: none if no item begins in the first bytes that count,
+    /// or if a worker has to rewrite it first.
+    pub(super) async fn first_events_of(&self, spec: &MapRunSpec) -> Result<(u64, Vec<String>), ApiError> {
+        if let Some(items) = &spec.items {
+            let data = json_lines(items);
+            let probe = Probe { header: Header::none(), data_start: 0, newlines_before_data: 0 };
+            let size = data.len() as u64;
+            return Ok((size, self.preview(spec, size, probe, &data)));
+        }
+        let source = self.pin_source(spec).await?;
+        if spec.item_reader.needs_staging() {
+            return Ok((source.size_bytes, Vec::new()));
+        }
+        let probe = self.probe(spec, &source).await?;
+        let end = source.size_bytes.min(probe.data_start + MAX_BYTES);
+        let object = pinned_object(&source);
+        let bytes = self.objects.read(&object, probe.data_start..end).await.map_err(ApiError::Source)?;
+        Ok((source.size_bytes, self.preview(spec, source.size_bytes, probe, &bytes)))
+    }
+
+    /// The first events of data that begins with `bytes`.
+    fn preview(&self, spec: &MapRunSpec, size: u64, probe: Probe, bytes: &[u8]) -> Vec<String> {
         let data_start = probe.data_start;
         let begins = spec.item_reader.range.map_or(0, |(first, _)| first);
-        let plan = ShardPlan::whole(data_start, source.size_bytes, self.shard_bytes);
+        let plan = ShardPlan::whole(data_start, size, self.shard_bytes);
         // Where items begin after that is known only when what lies before is scanned.
         if begins > data_start || plan.shard_count() == 0 {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let end = source.size_bytes.min(data_start + MAX_BYTES);
-        let bytes =
-            self.objects.read(&pinned_object(source), data_start..end).await.map_err(ApiError::Source)?;
+        let end = data_start + bytes.len() as u64;
         let rules = Arc::new(cut_rules(spec, probe, self.limits.max_record_bytes));
         let range = ByteRange::new(data_start, plan.range(0).end.min(end));
-        let at_end = end == source.size_bytes;
-        let shard = scan_shard(&rules, range, &bytes, at_end && range.end == end, spec.item_reader.max_items);
+        let at_end = end == size;
+        let shard = scan_shard(&rules, range, bytes, at_end && range.end == end, spec.item_reader.max_items);
         let reader = SpanReader::new(rules, shard, start(data_start));
-        Ok(first_events(spec, reader, &bytes, data_start, at_end))
+        first_events(spec, reader, bytes, data_start, at_end)
     }
 }
 
@@ -76,7 +89,7 @@ pub(super) fn cut_rules(spec: &MapRunSpec, probe: Probe, max_record_bytes: u64) 
         max_input_bytes: spec.item_batcher.max_input_bytes_per_batch,
         envelope_bytes: spec.item_batcher.envelope_bytes(),
         header: probe.header,
-        dialect: dialect(spec),
+        format: spec.item_reader.record_format(),
         max_record_bytes,
     }
 }

@@ -97,11 +97,35 @@ macro_rules! stored_as_postcard {
 }
 
 stored_as_postcard! {
-    PlanRecord, "plan", 1;
     ShardRecord, "shard", 1;
     RosterRecord, "roster", 1;
     PartsRecord, "parts", 1;
     Vec<String>, "outputs", 1;
+}
+
+/// Version 2 has a staged object behind what version 1 is.
+impl Stored for PlanRecord {
+    const KIND: &'static str = "plan";
+    const VERSION: u8 = 2;
+
+    fn version(&self) -> u8 {
+        if self.staged.is_some() { 2 } else { 1 }
+    }
+
+    fn body(&self) -> Result<Vec<u8>, BoxError> {
+        match &self.staged {
+            Some(staged) => to_postcard(&(self, staged)),
+            None => to_postcard(self),
+        }
+    }
+
+    fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError> {
+        if version == 1 {
+            return from_postcard(body);
+        }
+        let (plan, staged): (PlanRecord, SourcePin) = from_postcard(body)?;
+        Ok(PlanRecord { staged: Some(staged), ..plan })
+    }
 }
 
 /// Version 2 has a compensation behind what version 1 is.
@@ -288,6 +312,7 @@ mod tests {
             line(&samples::status()),
             line(&samples::compensated_status()),
             line(&samples::plan()),
+            line(&samples::staged_plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),
             line(&samples::parts(1)),

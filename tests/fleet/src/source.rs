@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use warifu_common::dataset::{
-    ByteRange, CutRules, Dialect, Limits, Probe, ScanRequest, ShardScan, probe, scan,
-};
+use warifu_common::dataset::{ByteRange, CutRules, Limits, Probe, ScanRequest, ShardScan, probe, scan};
 use warifu_common::model::protocol::{RunContext, RunFault, ScanOrder};
 
 const HEADER: &str = "id\n";
@@ -43,7 +41,7 @@ impl Source {
 
     pub(crate) fn probe(&self, context: &RunContext) -> Result<Probe, RunFault> {
         let location = &context.spec.item_reader.header_location;
-        probe(&self.csv, true, &dialect(context), location, &limits(context))
+        probe(&self.csv, true, context.spec.item_reader.record_format(), location, &limits(context))
             .map_err(|error| fault(format!("{error:?}")))
     }
 
@@ -67,11 +65,6 @@ fn fault(cause: impl Into<String>) -> RunFault {
     RunFault { error: "Fleet.Unreadable".into(), cause: cause.into() }
 }
 
-fn dialect(context: &RunContext) -> Dialect {
-    let reader = &context.spec.item_reader;
-    Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
-}
-
 fn limits(context: &RunContext) -> Limits {
     Limits {
         max_record_bytes: context.max_record_bytes,
@@ -87,7 +80,7 @@ fn cut_rules(context: &RunContext) -> Option<CutRules> {
         max_input_bytes: batcher.max_input_bytes_per_batch,
         envelope_bytes: batcher.envelope_bytes(),
         header: context.header.clone()?,
-        dialect: dialect(context),
+        format: context.spec.item_reader.record_format(),
         max_record_bytes: context.max_record_bytes,
     })
 }

@@ -141,7 +141,7 @@ impl Handler for NotingHandler {
         }
         let mut outputs = Outputs::new();
         for item in call.items() {
-            outputs.push(item.get("id").unwrap_or("null").as_bytes());
+            outputs.push(item.get("id").as_deref().unwrap_or("null").as_bytes());
         }
         HandlerAnswer::Answered { outputs: Some(outputs), failures: Vec::new() }
     }

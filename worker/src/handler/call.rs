@@ -1,9 +1,10 @@
 //! What a handler gets: the items of one attempt, and who they are.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use warifu_common::dataset::{Batch, Item};
+use warifu_common::dataset::{Batch, Field, Item};
 use warifu_common::model::{MapRunId, WallTime, WorkerId};
 
 /// What a run's compensation has in place of a batch's number and an item's index: 2^53 − 1, the largest that every reader
@@ -133,17 +134,33 @@ impl<'a> CallItem<'a> {
         self.index
     }
 
-    /// The value of a field; `None` if the data set has no such field.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
+    /// The text of a field: the value in a column of CSV; of a member of a JSON object the string, or other values as
+    /// compact JSON. `None` if there is no such field, or it is null.
+    pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         self.item.get(name)
     }
 
-    /// All fields in the order of the header.
+    /// The same, told apart.
+    pub fn field(&self, name: &str) -> Field<'a> {
+        self.item.field(name)
+    }
+
+    /// Columns in the order of the header, or a JSON object's members as they stand.
+    pub fn names(&self) -> impl Iterator<Item = Cow<'a, str>> {
+        self.item.names()
+    }
+
+    /// All fields of a CSV record in the order of the header; none of JSON.
     pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.item.fields()
     }
 
-    /// Appends the item as a compact JSON object.
+    /// The item as compact JSON, if that is what the source holds; `None` of CSV.
+    pub fn json(&self) -> Option<&'a str> {
+        self.item.json()
+    }
+
+    /// Appends the item as compact JSON: of CSV an object of strings.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         self.item.write_json(out);
     }

@@ -25,6 +25,8 @@ impl From<&RunContext> for v1::OpenRun {
             results: context.results.as_ref().map(location),
             failures: Some(location(&context.failures)),
             inline_output_bytes: context.inline_output_bytes,
+            staging: Some(location(&context.staging)),
+            max_staged_bytes: context.max_staged_bytes,
         }
     }
 }
@@ -43,10 +45,12 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
         results: context.results.map(read_location),
         failures: read_location(required(context.failures, "failures")?),
         inline_output_bytes: context.inline_output_bytes,
+        staging: read_location(required(context.staging, "staging")?),
+        max_staged_bytes: context.max_staged_bytes,
     }))
 }
 
-fn source(pin: &SourcePin) -> v1::SourcePin {
+pub(super) fn source(pin: &SourcePin) -> v1::SourcePin {
     v1::SourcePin {
         bucket: pin.bucket.clone(),
         key: pin.key.clone(),
@@ -56,7 +60,7 @@ fn source(pin: &SourcePin) -> v1::SourcePin {
     }
 }
 
-fn read_source(pin: v1::SourcePin) -> SourcePin {
+pub(super) fn read_source(pin: v1::SourcePin) -> SourcePin {
     SourcePin {
         bucket: pin.bucket,
         key: pin.key,

@@ -6,6 +6,9 @@
 mod batcher;
 mod check;
 mod compensation;
+#[cfg(test)]
+mod input_tests;
+mod items;
 mod labels;
 mod limits;
 mod processor;
@@ -33,7 +36,11 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         let mut violations = Violations::default();
         check_size(spec, &mut violations);
         refuse_unsupported(spec, &mut violations);
-        let item_reader = reader::read(spec.item_reader.as_ref(), &mut violations);
+        let items = items::read(&spec.items, &mut violations);
+        let item_reader = match &items {
+            Some(_) => items::in_place_of(spec.item_reader.as_ref(), &mut violations),
+            None => reader::read(spec.item_reader.as_ref(), &mut violations),
+        };
         let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
         let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
         let tolerance = limits::tolerance(spec, &mut violations);
@@ -46,6 +53,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         };
         violations.into_result(MapRunSpec {
             item_reader,
+            items,
             item_batcher,
             item_processor,
             max_concurrency: limits::max_concurrency(spec),
@@ -72,11 +80,6 @@ fn check_size(spec: &v1::MapRunSpec, violations: &mut Violations) {
 }
 
 fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
-    violations.refuse_unsupported(
-        !spec.items.is_empty(),
-        "spec.items",
-        "giving the items in the job (upload them and use itemReader instead)",
-    );
     violations.refuse_unsupported(spec.item_selector.is_some(), "spec.item_selector", "shaping items");
     violations.refuse_unsupported(
         spec.adaptive_concurrency.is_some(),

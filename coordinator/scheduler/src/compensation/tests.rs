@@ -1,6 +1,6 @@
 //! One run that is stopped, its compensation, and everything that can happen to it.
 
-mod story;
+pub(crate) mod story;
 
 use std::time::Duration;
 

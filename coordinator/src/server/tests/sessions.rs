@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::Code;
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::map_run::State;
-use warifu_dataset::{ByteRange, CutRules, Dialect, HeaderLocation, Limits, ScanRequest, probe, scan};
+use warifu_dataset::{ByteRange, CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, probe, scan};
 use warifu_model::protocol::{
     BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, Report, ReportVerdict, RunContext,
     WorkerMessage,
@@ -28,7 +28,7 @@ async fn until_granted(worker: &mut FakeWorker) -> (Arc<RunContext>, Grant) {
                 let probe = probe(
                     CSV.as_bytes(),
                     true,
-                    &Dialect::default(),
+                    RecordFormat::default(),
                     &HeaderLocation::FirstRow,
                     &Limits::default(),
                 );
@@ -62,7 +62,7 @@ fn rules(context: &RunContext) -> CutRules {
         max_input_bytes: context.spec.item_batcher.max_input_bytes_per_batch,
         envelope_bytes: context.spec.item_batcher.envelope_bytes(),
         header: context.header.clone().expect("it is probed before it is scanned"),
-        dialect: Dialect::default(),
+        format: RecordFormat::default(),
         max_record_bytes: context.max_record_bytes,
     }
 }

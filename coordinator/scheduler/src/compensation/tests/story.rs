@@ -13,37 +13,40 @@ use warifu_model::spec::{
 };
 use warifu_model::*;
 
-use crate::record::{Record, RosterRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun};
+use crate::record::{PlanRecord, Record, RosterRecord, Snapshot, SpecRecord, StatusRecord, StoredMapRun};
 use crate::{CommitOutcome, Config, CreateMapRun, Effect, Effects, Event, RequestId, Scheduler, StreamId};
 
-pub(super) const W1: u128 = 1;
-pub(super) const W2: u128 = 2;
-pub(super) const WAIT: u64 = 60;
+pub(crate) const W1: u128 = 1;
+pub(crate) const W2: u128 = 2;
+pub(crate) const WAIT: u64 = 60;
 
-pub(super) fn run() -> MapRunId {
+pub(crate) fn run() -> MapRunId {
     MapRunId::new("r").unwrap()
 }
 
 /// A leader, what it says, and what a store that writes everything at once holds.
-pub(super) struct Story {
-    pub(super) scheduler: Scheduler,
-    pub(super) seconds: f64,
-    pub(super) sent: Vec<(StreamId, CoordinatorMessage)>,
+pub(crate) struct Story {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) seconds: f64,
+    pub(crate) sent: Vec<(StreamId, CoordinatorMessage)>,
     spec: Option<SpecRecord>,
-    pub(super) status: Option<StatusRecord>,
+    pub(crate) status: Option<StatusRecord>,
     roster: BTreeMap<Incarnation, WorkerId>,
-    pub(super) manifests: u32,
-    pub(super) unwritable_manifests: u32,
+    pub(crate) plan: Option<PlanRecord>,
+    /// Deletions of staged objects that were asked for: the object that stays.
+    pub(crate) cleaned: Vec<Option<String>>,
+    pub(crate) manifests: u32,
+    pub(crate) unwritable_manifests: u32,
     term: u64,
 }
 
 impl Story {
     /// A run that is to be compensated for everything, running.
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self::of(spec(), Config::default())
     }
 
-    pub(super) fn of(spec: MapRunSpec, config: Config) -> Self {
+    pub(crate) fn of(spec: MapRunSpec, config: Config) -> Self {
         let mut story = Self {
             scheduler: Scheduler::empty(config, LeaderTerm(1), at(0.0), 1),
             seconds: 0.0,
@@ -51,6 +54,8 @@ impl Story {
             spec: None,
             status: None,
             roster: BTreeMap::new(),
+            plan: None,
+            cleaned: Vec::new(),
             manifests: 0,
             unwritable_manifests: 0,
             term: 1,
@@ -75,7 +80,7 @@ impl Story {
         story
     }
 
-    pub(super) fn step(&mut self, event: Event) {
+    pub(crate) fn step(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let mut effects = Effects::new();
@@ -85,7 +90,7 @@ impl Story {
         }
     }
 
-    pub(super) fn carry_out(&mut self, mut effects: Effects) -> Vec<Event> {
+    pub(crate) fn carry_out(&mut self, mut effects: Effects) -> Vec<Event> {
         let effects: Vec<_> = effects.drain().collect();
         effects.into_iter().filter_map(|effect| self.answer(effect)).collect()
     }
@@ -104,6 +109,10 @@ impl Story {
                 let result = if fails { Err(fault) } else { Ok(location) };
                 Some(Event::ManifestWritten { map_run: order.map_run, redrive: order.redrive, result })
             }
+            Effect::CleanStaged { map_run, keep, .. } => {
+                self.cleaned.push(keep);
+                Some(Event::StagedCleaned { map_run })
+            }
             Effect::Send { stream, message } => {
                 self.sent.push((stream, message));
                 None
@@ -116,6 +125,7 @@ impl Story {
         match record {
             Record::PutSpec(_, spec) => self.spec = Some(*spec),
             Record::PutStatus(_, status) => self.status = Some(*status),
+            Record::PutPlan(_, plan) => self.plan = Some(*plan),
             Record::PutRoster(worker, roster) => drop(self.roster.insert(roster.incarnation, worker)),
             Record::RemoveRoster(_, incarnation) => drop(self.roster.remove(&incarnation)),
             _ => {}
@@ -123,7 +133,7 @@ impl Story {
     }
 
     /// Lets time pass, from one deadline to the next; `alive` workers send heartbeats.
-    pub(super) fn pass(&mut self, seconds: f64, alive: &[u128]) {
+    pub(crate) fn pass(&mut self, seconds: f64, alive: &[u128]) {
         let end = self.seconds + seconds;
         while self.seconds < end {
             self.seconds = (self.seconds + 0.1).min(end);
@@ -134,16 +144,16 @@ impl Story {
         }
     }
 
-    pub(super) fn says(&mut self, worker: u128, message: WorkerMessage) {
+    pub(crate) fn says(&mut self, worker: u128, message: WorkerMessage) {
         self.step(Event::MessageReceived { stream: stream(worker), message });
     }
 
-    pub(super) fn hello(&mut self, worker: u128, leases: Vec<HeldLease>) {
+    pub(crate) fn hello(&mut self, worker: u128, leases: Vec<HeldLease>) {
         let handlers = [name("h"), name("undo")];
         self.hello_with(worker, &handlers, leases, true);
     }
 
-    pub(super) fn hello_with(
+    pub(crate) fn hello_with(
         &mut self,
         worker: u128,
         handlers: &[HandlerName],
@@ -173,14 +183,14 @@ impl Story {
         self.says(worker, WorkerMessage::Heartbeat { nonce: 0 });
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let cause = "enough".to_owned();
         self.step(Event::StopRequested { request: RequestId(2), map_run: run(), cause });
         self.pass(1.0, &[]);
     }
 
     /// Compensations that were granted, since the last call.
-    pub(super) fn grants(&mut self) -> Vec<Grant> {
+    pub(crate) fn grants(&mut self) -> Vec<Grant> {
         let grants = std::mem::take(&mut self.sent).into_iter().filter_map(|(_, message)| match message {
             CoordinatorMessage::Grant(grant) => Some(grant),
             _ => None,
@@ -189,14 +199,14 @@ impl Story {
     }
 
     #[track_caller]
-    pub(super) fn grant(&mut self) -> Grant {
+    pub(crate) fn grant(&mut self) -> Grant {
         let mut grants = self.grants();
         assert_eq!(grants.len(), 1, "{grants:?}");
         grants.remove(0)
     }
 
     /// A worker's report, and what it is told.
-    pub(super) fn report(
+    pub(crate) fn report(
         &mut self,
         worker: u128,
         grant: &Grant,
@@ -212,12 +222,12 @@ impl Story {
         answers.next_back()
     }
 
-    pub(super) fn gives_back_the_slot(&mut self, worker: u128) {
+    pub(crate) fn gives_back_the_slot(&mut self, worker: u128) {
         self.says(worker, WorkerMessage::Shrink { map_run: run(), slots: 1 });
     }
 
     /// Another leader, with what the store holds. `window`: workers may still hold something.
-    pub(super) fn new_leader(&mut self, window: bool) {
+    pub(crate) fn new_leader(&mut self, window: bool) {
         self.term += 1;
         let step_down_after = window.then(|| Duration::from_secs(4));
         let config = Config { step_down_after, ..self.scheduler.config.clone() };
@@ -225,7 +235,7 @@ impl Story {
             id: run(),
             spec: self.spec.clone().unwrap(),
             status: self.status.clone().unwrap(),
-            plan: None,
+            plan: self.plan.clone(),
             shards: Vec::new(),
             outputs: Vec::new(),
         };
@@ -242,32 +252,32 @@ impl Story {
         events.into_iter().for_each(|event| self.step(event));
     }
 
-    pub(super) fn compensation(&self) -> CompensationStatus {
+    pub(crate) fn compensation(&self) -> CompensationStatus {
         self.status.as_ref().and_then(|status| status.compensation.clone()).expect("it is due")
     }
 
-    pub(super) fn state(&self) -> MapRunState {
+    pub(crate) fn state(&self) -> MapRunState {
         self.status.as_ref().unwrap().state
     }
 }
 
-pub(super) fn at(seconds: f64) -> Now {
+pub(crate) fn at(seconds: f64) -> Now {
     Now { at: Timestamp((seconds * 1e6) as u64), wall: WallTime((seconds * 1e3) as i64) }
 }
 
-pub(super) fn stream(worker: u128) -> StreamId {
+pub(crate) fn stream(worker: u128) -> StreamId {
     StreamId(u64::try_from(worker).unwrap())
 }
 
-pub(super) fn worker_id(worker: u128) -> WorkerId {
+pub(crate) fn worker_id(worker: u128) -> WorkerId {
     WorkerId::new(&format!("w{worker}")).unwrap()
 }
 
-pub(super) fn name(name: &str) -> HandlerName {
+pub(crate) fn name(name: &str) -> HandlerName {
     HandlerName::new(name).unwrap()
 }
 
-pub(super) fn held(grant: &Grant, attempt: u32) -> HeldLease {
+pub(crate) fn held(grant: &Grant, attempt: u32) -> HeldLease {
     let batch =
         HeldBatch { batch: BatchOrdinal(0), attempt, round: grant.redrive, progress: HeldProgress::Running };
     HeldLease {
@@ -311,7 +321,7 @@ fn report(grant: &Grant, failure: Option<&str>) -> Report {
     }
 }
 
-pub(super) fn spec() -> MapRunSpec {
+pub(crate) fn spec() -> MapRunSpec {
     let on =
         [CompensationTrigger::ToleranceExceeded, CompensationTrigger::Error, CompensationTrigger::Stopped];
     MapRunSpec {
@@ -320,12 +330,16 @@ pub(super) fn spec() -> MapRunSpec {
             key: "k".into(),
             version_id: None,
             expected_bucket_owner: None,
+            objects: Default::default(),
+            form: Default::default(),
+            encoding: Default::default(),
             header_location: HeaderLocation::FirstRow,
             delimiter: Delimiter::Comma,
             lenient_quotes: false,
             max_items: None,
             range: None,
         },
+        items: None,
         item_batcher: ItemBatcher {
             configured: true,
             max_items_per_batch: 1,
