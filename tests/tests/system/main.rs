@@ -27,6 +27,7 @@ mod faults;
 mod generated_profiles;
 mod grpc_tools;
 mod http_handler;
+mod inputs;
 mod kill_process;
 mod lambda;
 mod many_workers;
