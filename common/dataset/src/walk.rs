@@ -35,7 +35,7 @@ impl Cursor {
         debug_assert!(!self.state.in_record());
         let in_lines = format == RecordFormat::JsonLines;
         while let Some(byte) = bytes.get(self.index) {
-            if !matches!(byte, b'\r' | b'\n') && !(in_lines && is_json_space(*byte)) {
+            if !(matches!(byte, b'\r' | b'\n') || in_lines && is_json_space(*byte)) {
                 break;
             }
             self.index += 1;

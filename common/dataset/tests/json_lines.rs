@@ -187,8 +187,8 @@ fn check(object: &[u8], case: &Case) -> usize {
     };
     let mut records = lines_of(object, probe.data_start);
     // One that began before what counts, and goes on within it, is judged, too.
-    let inherited = records.iter().copied().filter(|record| record.start < plan.count_from);
-    let inherited = inherited.filter(|record| record.end >= plan.count_from).last();
+    let goes_on = |record: &&ByteRange| record.start < plan.count_from && record.end >= plan.count_from;
+    let inherited = records.iter().rfind(goes_on).copied();
     records.retain(|record| record.start >= plan.count_from);
     records.truncate(case.max_items.map_or(usize::MAX, |most| most as usize));
     let tested = Tested { object, case, plan, rules: Arc::new(rules) };

@@ -98,7 +98,11 @@ fn every_kind_of_input_gives_its_items_in_order() {
         ("gzip-lines", reader("lines.jsonl.gz", json!({"inputType": "JSONL"})), values.clone()),
         ("array", reader("array.json", pointer.clone()), values.clone()),
         ("gzip-array", reader("array.json.gz", pointer), values.clone()),
-        ("sjis", reader("sjis.csv", json!({"inputType": "CSV", "csvEncoding": "SHIFT_JIS"})), sjis_rows.to_vec()),
+        (
+            "sjis",
+            reader("sjis.csv", json!({"inputType": "CSV", "csvEncoding": "SHIFT_JIS"})),
+            sjis_rows.to_vec(),
+        ),
         ("many", many, twice(&rows)),
         ("named", reader("list.csv", named), twice(&values)),
     ];
@@ -156,7 +160,8 @@ fn bad_lines_fail_alone_and_bad_sources_name_themselves() {
     dev.submit_and_wait("lines", &job(&source), 0);
     let results = read_results(&dev.download("lines"));
     assert_eq!(results.succeeded[&3]["output"], "last");
-    let causes: Vec<_> = results.failed.values().map(|line| (line["error"].clone(), line["cause"].clone())).collect();
+    let causes: Vec<_> =
+        results.failed.values().map(|line| (line["error"].clone(), line["cause"].clone())).collect();
     assert_eq!(causes[0].0, "Warifu.InvalidJson");
     assert!(causes[0].1.as_str().unwrap().contains("at byte 13 of the object"), "{causes:?}");
     assert!(causes[1].1.as_str().unwrap().contains("nested deeper than 100 levels"), "{causes:?}");
@@ -182,7 +187,8 @@ fn bad_lines_fail_alone_and_bad_sources_name_themselves() {
 
 #[test]
 fn a_worker_that_is_killed_while_it_stages_costs_time_and_nothing_else() {
-    let mut fleet = Fleet::start(&FleetSettings { coordinators: 1, etcd_members: 1, ..FleetSettings::default() });
+    let mut fleet =
+        Fleet::start(&FleetSettings { coordinators: 1, etcd_members: 1, ..FleetSettings::default() });
     for id in ["w0", "w1"] {
         fleet.start_worker(id, 4, "");
     }

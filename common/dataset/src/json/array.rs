@@ -205,7 +205,7 @@ impl ArraySplitter {
     fn take_element(&mut self, byte: u8, before: JsonPlace, has_text: bool, out: &mut Vec<u8>) {
         let at_level = before.depth == self.level() && !before.in_string;
         let ends_array = at_level && byte == b']';
-        if !ends_array && !(at_level && byte == b',') {
+        if !(ends_array || at_level && byte == b',') {
             out.push(byte);
             self.progress = Progress::InArray { has_text: true };
             return;
