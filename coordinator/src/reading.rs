@@ -1,7 +1,7 @@
 //! How a coordinator reads a run's source where it has to: as a worker would, from the same specification.
 
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
-use warifu_dataset::{Checkpoint, CutRules, Dialect, Header, Item, Shape};
+use warifu_dataset::{Checkpoint, CutRules, Header, Item, Shape};
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::template::{BatchHole, PayloadHole, RunTemplates, TemplateFacts};
@@ -16,9 +16,15 @@ pub(crate) fn pinned_object(pin: &SourcePin) -> PinnedObject {
     }
 }
 
-/// How a specification reads its object.
-pub(crate) fn dialect(spec: &MapRunSpec) -> Dialect {
-    Dialect { delimiter: spec.item_reader.delimiter.byte(), lenient_quotes: spec.item_reader.lenient_quotes }
+/// A pinned object, as a run keeps it.
+pub(crate) fn source_pin(pinned: PinnedObject) -> SourcePin {
+    SourcePin {
+        bucket: pinned.location.bucket,
+        key: pinned.location.key,
+        version_id: pinned.version_id,
+        etag: pinned.etag,
+        size_bytes: pinned.size,
+    }
 }
 
 /// A checkpoint before everything.

@@ -56,6 +56,7 @@ impl From<&CoordinatorConfig> for Settings {
                 max_record_bytes: config.limits.max_record_bytes,
                 max_header_bytes: config.limits.max_header_bytes,
                 max_columns: config.limits.max_columns,
+                max_staged_bytes: config.limits.max_staged_bytes,
                 ..warifu_scheduler::Config::default()
             },
             advertise: Some(config.server.advertise.clone()),

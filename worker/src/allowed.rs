@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use warifu_common::config::S3Config;
 use warifu_common::object_store::{
-    ListedObject, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject,
+    ListedObject, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject, Upload,
 };
 
 /// A store that refuses objects outside the configured rules. The system bucket is always allowed.
@@ -59,19 +59,34 @@ impl ObjectStore for AllowedObjects {
         self.store.put(location, body, content_type).await
     }
 
+    async fn begin_upload(
+        &self,
+        location: &ObjectLocation,
+        content_type: &str,
+    ) -> Result<Box<dyn Upload>, ObjectError> {
+        self.check(&location.bucket, &location.key)?;
+        self.store.begin_upload(location, content_type).await
+    }
+
+    async fn abort_uploads(&self, bucket: &str, prefix: &str) -> Result<(), ObjectError> {
+        self.check(bucket, prefix)?;
+        self.store.abort_uploads(bucket, prefix).await
+    }
+
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
         self.check(&location.bucket, &location.key)?;
         self.store.delete(location).await
     }
 
-    async fn list(
+    async fn list_after(
         &self,
         bucket: &str,
         prefix: &str,
+        after: &str,
         max_keys: usize,
     ) -> Result<Vec<ListedObject>, ObjectError> {
         self.check(bucket, prefix)?;
-        self.store.list(bucket, prefix, max_keys).await
+        self.store.list_after(bucket, prefix, after, max_keys).await
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), ObjectError> {

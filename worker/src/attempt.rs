@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use warifu_common::dataset::{Batch, ByteRange, Item};
+use warifu_common::dataset::{Batch, ByteRange, Item, ItemProblem};
 use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch, RunFault};
 use warifu_common::model::spec::Transformation;
 use warifu_common::model::{CallFailure, LeaseId, RangeSet, WallTime, error_name};
@@ -81,7 +81,7 @@ impl Attempt {
         self.ended(&batch, &sent, decided, CallTime { start, taken: handler_time })
     }
 
-    /// Offsets of the items to send, and those that are unfit because they are not text.
+    /// Offsets of the items to send, and those that are unfit because they cannot be read.
     fn sort_items(&self, batch: &Batch) -> (Arc<[u32]>, Vec<FailureGroup>) {
         let mut sent = Vec::with_capacity(batch.items.len());
         let mut unfit = Vec::new();
@@ -99,8 +99,8 @@ impl Attempt {
 
     /// Why an item cannot be sent, if so.
     fn unfitness(&self, item: &Item) -> Option<CallFailure> {
-        if let Some(byte) = item.invalid_utf8() {
-            return Some(invalid_text(byte));
+        if let Some(problem) = item.problem() {
+            return Some(unreadable(problem));
         }
         let shape = self.run.facts.templates.item.as_ref().filter(|_| !self.is_compensation)?;
         if let Some(path) = shape.unmatched(item) {
@@ -264,11 +264,17 @@ fn failed_items(place: &BatchPlace, batch: &Batch, group: FailureGroup) -> Faile
     FailedItems { items: group.items, failure: group.failure, places }
 }
 
-fn invalid_text(byte: u64) -> CallFailure {
-    CallFailure::business(
-        error_name::INVALID_TEXT,
-        format!("the record is not UTF-8 at byte {byte} of the object"),
-    )
+fn unreadable(problem: ItemProblem) -> CallFailure {
+    match problem {
+        ItemProblem::InvalidUtf8 { offset } => CallFailure::business(
+            error_name::INVALID_TEXT,
+            format!("the record is not UTF-8 at byte {offset} of the object"),
+        ),
+        ItemProblem::InvalidJson { offset, error } => CallFailure::business(
+            error_name::INVALID_JSON,
+            format!("the record is not JSON at byte {offset} of the object: {error}"),
+        ),
+    }
 }
 
 fn timed_out(timeout: Duration) -> CallFailure {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use warifu_common::dataset::{
-    Batch, ByteRange, Checkpoint, CutRules, Dialect, Header, SpanReader, SpanShard, SpanStep,
+    Batch, ByteRange, Checkpoint, CutRules, Header, RecordFormat, SpanReader, SpanShard, SpanStep,
 };
 use warifu_common::model::protocol::RunContext;
 use warifu_common::model::{CompensationCall, HandlerName};
@@ -34,7 +34,7 @@ pub(crate) fn batch(run: &RunContext, call: &CompensationCall) -> Arc<Batch> {
         max_input_bytes: u64::MAX,
         envelope_bytes: 0,
         header: Header { names: names.into_iter().map(str::to_owned).collect(), range: ByteRange::new(0, 0) },
-        dialect: Dialect::default(),
+        format: RecordFormat::default(),
         max_record_bytes: text.len() as u64,
         shape: None,
     };
@@ -101,10 +101,10 @@ mod tests {
         for cause in ["", "a \"quoted\", cause\r\nof two lines", "\u{feff}割符", "\"", "\n"] {
             let batch = batch(&context(b"a\n"), &call(cause));
             let [item] = &batch.items[..] else { panic!("{batch:?}") };
-            assert_eq!(item.get("cause"), Some(cause));
-            assert_eq!(item.get("reason"), Some("TOLERANCE_EXCEEDED"));
-            assert_eq!(item.get("resultLocation"), Some("s3://b/r/manifest.json"));
-            assert_eq!((item.get("failed"), item.get("timedOut")), (Some("2"), Some("0")));
+            assert_eq!(item.get("cause").as_deref(), Some(cause));
+            assert_eq!(item.get("reason").as_deref(), Some("TOLERANCE_EXCEEDED"));
+            assert_eq!(item.get("resultLocation").as_deref(), Some("s3://b/r/manifest.json"));
+            assert_eq!((item.get("failed"), item.get("timedOut")), (Some("2".into()), Some("0".into())));
             assert_eq!(batch.ordinal, 0);
         }
     }

@@ -1,6 +1,6 @@
 //! What ends a run, put into words: the failure's name, what happened where, and what to do.
 
-use warifu_common::dataset::{DataProblem, ProbeError};
+use warifu_common::dataset::{ConvertError, DataProblem, ProbeError};
 use warifu_common::error_chain::Chain;
 use warifu_common::model::error_name;
 use warifu_common::model::protocol::RunFault;
@@ -35,6 +35,20 @@ pub(crate) fn data_unreadable(place: &ObjectLocation, problem: &DataProblem) -> 
         DataProblem::ItemsMissing { .. } => error_name::SOURCE_CHANGED,
     };
     fault(error, format!("{place}: {problem}"))
+}
+
+/// An object of several cannot be put together with the others.
+pub(crate) fn not_convertible(place: &ObjectLocation, error: &ConvertError) -> RunFault {
+    match error {
+        ConvertError::Header(error) => header_unusable(place, error),
+        ConvertError::Data(problem) => data_unreadable(place, problem),
+    }
+}
+
+/// What a source is rewritten as cannot be written.
+pub(crate) fn staging_failed(error: &ObjectError) -> RunFault {
+    let cause = format!("the source cannot be rewritten to be cut: {}", Chain(error));
+    fault(error_name::ITEM_READER_FAILED, cause)
 }
 
 /// Result files cannot be written.

@@ -41,6 +41,7 @@ mod session_tests;
 mod shelf;
 mod signals;
 mod source;
+mod staging;
 mod state_dir;
 #[cfg(test)]
 mod testing;

@@ -212,7 +212,11 @@ mod tests {
     }
 
     fn ids(batches: &[Arc<Batch>]) -> Vec<String> {
-        batches.iter().flat_map(|batch| &batch.items).map(|item| item.get("id").unwrap().to_owned()).collect()
+        batches
+            .iter()
+            .flat_map(|batch| &batch.items)
+            .map(|item| item.get("id").unwrap().into_owned())
+            .collect()
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use warifu_common::dataset::{CutRules, Dialect, Limits};
+use warifu_common::dataset::{CutRules, Limits, RecordFormat};
 use warifu_common::model::WorkerId;
 use warifu_common::model::protocol::RunContext;
 use warifu_common::model::spec::Transformation;
@@ -46,7 +46,7 @@ impl OpenRun {
         let facts = RunFacts {
             map_run: context.map_run.clone(),
             worker,
-            source: object.location.to_string(),
+            source: context.item_source.clone(),
             templates,
             batched: context.spec.item_batcher.configured,
             wants_outputs: context.results.is_some() || context.inline_output_bytes > 0,
@@ -77,9 +77,8 @@ impl OpenRun {
     }
 
     /// How the source's records are written.
-    pub(crate) fn dialect(&self) -> Dialect {
-        let reader = &self.context.spec.item_reader;
-        Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
+    pub(crate) fn format(&self) -> RecordFormat {
+        self.context.spec.item_reader.record_format()
     }
 
     /// Bounds on what its header may take.

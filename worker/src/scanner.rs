@@ -10,6 +10,7 @@ use warifu_common::dataset::{
     CUT_VERSION, CUT_VERSIONS, Probe, ProbeError, ScanRequest, ShardScan, probe, scan,
 };
 use warifu_common::model::protocol::{RunFault, ScanOrder};
+use warifu_common::object_store::PinnedObject;
 use warifu_session::SessionEvent;
 
 use crate::events::{EventSender, ShellEvent};
@@ -84,7 +85,15 @@ async fn work_off(sources: Sources, events: EventSender, mut queue: mpsc::Receiv
 
 /// Reads as much of the head as its header takes.
 async fn probe_source(sources: &Sources, run: &OpenRun) -> Result<Probe, RunFault> {
-    let object = &run.object;
+    probe_object(sources, run, &run.object).await
+}
+
+/// The same of the object that a source was rewritten as.
+pub(crate) async fn probe_object(
+    sources: &Sources,
+    run: &OpenRun,
+    object: &PinnedObject,
+) -> Result<Probe, RunFault> {
     let mut head = Bytes::new();
     let mut wanted = FIRST_HEAD_BYTES;
     loop {
@@ -92,7 +101,7 @@ async fn probe_source(sources: &Sources, run: &OpenRun) -> Result<Probe, RunFaul
         let more = sources.read(object, head.len() as u64..end).await?;
         head = if head.is_empty() { more } else { [head, more].concat().into() };
         let location = &run.context.spec.item_reader.header_location;
-        match probe(&head, end == object.size, &run.dialect(), location, &run.limits()) {
+        match probe(&head, end == object.size, run.format(), location, &run.limits()) {
             Ok(probe) => return Ok(probe),
             Err(ProbeError::NeedMore { bytes }) if bytes > wanted && end < object.size => wanted = bytes,
             Err(error) => return Err(fault::header_unusable(&object.location, &error)),

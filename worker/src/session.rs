@@ -26,6 +26,7 @@ use crate::result_writer::{PartsOrder, store_parts};
 use crate::run::OpenRun;
 use crate::scanner::Scanner;
 use crate::source::Sources;
+use crate::staging::Stager;
 
 /// A timer runs on a clock that stops while the machine is suspended: it is never trusted for longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -58,6 +59,7 @@ pub(crate) struct Session {
     next_connection: u64,
     sources: Sources,
     scanner: Scanner,
+    stager: Stager,
     runs: HashMap<MapRunId, Arc<OpenRun>>,
     leases: Leases,
     uploads: Arc<Semaphore>,
@@ -87,6 +89,7 @@ impl Session {
             stream: None,
             next_connection: 1,
             scanner: Scanner::start(sources.clone(), events.clone()),
+            stager: Stager::new(Arc::clone(&parts.store), events.clone()),
             runs: HashMap::new(),
             leases: Leases::new(sources.clone(), events.clone()),
             uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
@@ -171,6 +174,7 @@ impl Session {
             }
             SessionEffect::CloseRun(map_run) => self.close_run(&map_run),
             SessionEffect::Probe(map_run) => self.probe(&map_run),
+            SessionEffect::Stage(map_run) => self.stage(&map_run),
             SessionEffect::Scan(order) => self.scan(order),
             SessionEffect::OpenLease(grant) => self.open_lease(grant),
             SessionEffect::BeginBatch { lease, batch } => self.leases.begin(lease, batch),
@@ -226,6 +230,7 @@ impl Session {
     }
 
     fn close_run(&mut self, map_run: &MapRunId) {
+        self.stager.forget(map_run);
         if let Some(run) = self.runs.remove(map_run) {
             self.sources.forget(&run.object);
         }
@@ -235,6 +240,13 @@ impl Session {
         match self.runs.get(map_run) {
             Some(run) => self.scanner.probe(Arc::clone(run)),
             None => warn!(map_run_id = %map_run, "asked to probe for a run that was never opened here"),
+        }
+    }
+
+    fn stage(&mut self, map_run: &MapRunId) {
+        match self.runs.get(map_run) {
+            Some(run) => self.stager.stage(Arc::clone(run)),
+            None => warn!(map_run_id = %map_run, "asked to stage for a run that was never opened here"),
         }
     }
 

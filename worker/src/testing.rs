@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use warifu_common::dataset::{
-    Batch, ByteRange, Checkpoint, CutRules, Dialect, HeaderLocation, Limits, ScanRequest, ShardScan,
+    Batch, ByteRange, Checkpoint, CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, ShardScan,
     SpanReader, SpanShard, SpanStep, probe,
 };
 use warifu_common::model::protocol::{Grant, GrantedBatch, RunContext, ShardSpan, SourcePin};
@@ -21,7 +21,8 @@ use warifu_common::model::{
     WallTime, WorkerId,
 };
 use warifu_common::object_store::{
-    ListedObject, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject,
+    ListedObject, MIN_PART_BYTES, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject,
+    Upload,
 };
 
 use crate::handler::{BatchCall, BatchIdentity, Handler, HandlerAnswer, RunFacts};
@@ -29,13 +30,14 @@ use crate::run::OpenRun;
 
 /// All items of a CSV text as one batch; the text is one shard.
 pub(crate) fn batch_of(csv: &[u8]) -> Arc<Batch> {
-    let probe = probe(csv, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default()).unwrap();
+    let probe =
+        probe(csv, true, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default()).unwrap();
     let rules = CutRules {
         max_items: u32::MAX,
         max_input_bytes: u64::MAX,
         envelope_bytes: 12,
         header: probe.header,
-        dialect: Dialect::default(),
+        format: RecordFormat::default(),
         max_record_bytes: 1 << 20,
         shape: None,
     };
@@ -116,7 +118,7 @@ pub(crate) fn call_in(csv: &str, identity: BatchIdentity) -> BatchCall {
 /// Objects in memory; fails reads while told to.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
-    pub(crate) objects: Mutex<HashMap<ObjectLocation, Bytes>>,
+    pub(crate) objects: Arc<Mutex<HashMap<ObjectLocation, Bytes>>>,
     pub(crate) reads: Mutex<Vec<Range<u64>>>,
     pub(crate) failures_left: Mutex<u32>,
 }
@@ -176,17 +178,72 @@ impl ObjectStore for MemoryStore {
         Ok(StoredObject { size, etag: "1".into() })
     }
 
+    async fn begin_upload(&self, location: &ObjectLocation, _: &str) -> Result<Box<dyn Upload>, ObjectError> {
+        let (store, location) = (Arc::clone(&self.objects), location.clone());
+        Ok(Box::new(MemoryUpload { store, location, parts: Vec::new() }))
+    }
+
+    async fn abort_uploads(&self, _: &str, _: &str) -> Result<(), ObjectError> {
+        unreachable!("workers clean nothing up")
+    }
+
     async fn delete(&self, _: &ObjectLocation) -> Result<(), ObjectError> {
         unreachable!("workers delete nothing")
     }
 
-    async fn list(&self, _: &str, _: &str, _: usize) -> Result<Vec<ListedObject>, ObjectError> {
-        unreachable!("workers list nothing")
+    async fn list_after(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: &str,
+        max_keys: usize,
+    ) -> Result<Vec<ListedObject>, ObjectError> {
+        let objects = self.objects.lock().unwrap();
+        let mut listed: Vec<_> = objects
+            .iter()
+            .filter(|(at, _)| at.bucket == bucket && at.key.starts_with(prefix) && at.key.as_str() > after)
+            .map(|(at, bytes)| ListedObject {
+                key: at.key.clone(),
+                size: bytes.len() as u64,
+                etag: "\"1\"".into(),
+                last_modified_seconds: 1_790_204_286,
+                storage_class: None,
+            })
+            .collect();
+        listed.sort_by(|one, other| one.key.cmp(&other.key));
+        listed.truncate(max_keys);
+        Ok(listed)
     }
 
     async fn ensure_bucket(&self, _: &str) -> Result<(), ObjectError> {
         unreachable!("workers create no buckets")
     }
+}
+
+/// An object of a [`MemoryStore`] that is being written.
+struct MemoryUpload {
+    store: Arc<Mutex<HashMap<ObjectLocation, Bytes>>>,
+    location: ObjectLocation,
+    parts: Vec<Bytes>,
+}
+
+#[async_trait]
+impl Upload for MemoryUpload {
+    async fn put_part(&mut self, part: Bytes) -> Result<(), ObjectError> {
+        self.parts.push(part);
+        Ok(())
+    }
+
+    async fn complete(self: Box<Self>) -> Result<PinnedObject, ObjectError> {
+        let (last, before) = self.parts.split_last().unwrap();
+        assert!(!last.is_empty() && before.iter().all(|part| part.len() as u64 >= MIN_PART_BYTES));
+        let (whole, location) = (Bytes::from(self.parts.concat()), self.location);
+        let size = whole.len() as u64;
+        self.store.lock().unwrap().insert(location.clone(), whole);
+        Ok(PinnedObject { location, version_id: None, etag: "1".into(), size })
+    }
+
+    async fn abort(self: Box<Self>) {}
 }
 
 /// A context for the object `users.csv` of the bucket `input`, with batches of two items.
@@ -197,12 +254,16 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
             key: "users.csv".to_owned(),
             version_id: None,
             expected_bucket_owner: None,
+            objects: Default::default(),
+            form: Default::default(),
+            encoding: Default::default(),
             header_location: HeaderLocation::FirstRow,
             delimiter: Delimiter::Comma,
             lenient_quotes: false,
             max_items: None,
             range: None,
         },
+        items: None,
         item_selector: None,
         item_batcher: ItemBatcher {
             configured: true,
@@ -227,7 +288,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
         input: Map::new(),
         labels: BTreeMap::new(),
     };
-    let probe = probe(csv, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default());
+    let probe = probe(csv, true, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default());
     RunContext {
         map_run: MapRunId::new("run-1").unwrap(),
         redrive: 0,
@@ -249,6 +310,9 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
         inline_output_bytes: 0,
         create_time: WallTime(1_700_000_000_123),
         start_time: WallTime(1_700_000_001_000),
+        staging: ("system".to_owned(), "warifu/run-1/staged/".to_owned()),
+        max_staged_bytes: 1 << 30,
+        item_source: "s3://input/users.csv".to_owned(),
     }
 }
 

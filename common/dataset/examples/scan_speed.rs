@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use warifu_dataset::{
-    ByteRange, Composed, Composer, CutRules, Dialect, HeaderLocation, Limits, ScanRequest, ShardPlan,
+    ByteRange, Composed, Composer, CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, ShardPlan,
     ShardScan, probe, scan,
 };
 
@@ -63,16 +63,15 @@ fn measure(name: &str, object: &[u8]) {
 }
 
 fn prepare(object: &[u8]) -> (ShardPlan, CutRules) {
-    let (dialect, limits) = (Dialect::default(), Limits::default());
-    let probe =
-        probe(object, true, &dialect, &HeaderLocation::FirstRow, &limits).expect("the header is right");
+    let (format, limits) = (RecordFormat::default(), Limits::default());
+    let probe = probe(object, true, format, &HeaderLocation::FirstRow, &limits).expect("the header is right");
     let plan = ShardPlan::whole(probe.data_start, object.len() as u64, SHARD_BYTES);
     let rules = CutRules {
         max_items: 25,
         max_input_bytes: 262_144,
         envelope_bytes: 28,
         header: probe.header,
-        dialect,
+        format,
         max_record_bytes: limits.max_record_bytes,
         shape: None,
     };
@@ -102,7 +101,7 @@ fn slice(object: &[u8], range: ByteRange) -> &[u8] {
 }
 
 fn compose(object: &[u8], plan: &ShardPlan, rules: &CutRules) -> (u64, u32) {
-    let mut composer = Composer::new(plan, None, &rules.dialect, &Limits::default());
+    let mut composer = Composer::new(plan, None, rules.format, &Limits::default());
     let mut rescans = 0;
     for (shard, first) in (0..).zip(&scan_all(object, plan, rules)) {
         let mut composed = composer.compose(first);

@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dialect::{Dialect, Limits};
+use crate::dialect::Limits;
 use crate::entries::EntryExit;
+use crate::format::RecordFormat;
 use crate::machine::EntryState;
 use crate::plan::ShardPlan;
 use crate::positions::Checkpoint;
@@ -75,12 +76,12 @@ pub struct ComposedShard {
 
 impl Composer {
     /// A fold at the start of the data. `max_items`: how many items are wanted at most.
-    pub fn new(plan: &ShardPlan, max_items: Option<u64>, dialect: &Dialect, limits: &Limits) -> Self {
+    pub fn new(plan: &ShardPlan, max_items: Option<u64>, format: RecordFormat, limits: &Limits) -> Self {
         Self {
             plan: plan.clone(),
             max_items,
             max_record_bytes: limits.max_record_bytes,
-            lenient_quotes: dialect.lenient_quotes,
+            lenient_quotes: format.ends_in_quotes(),
             next_shard: 0,
             entry: EntryState::RecordStart,
             items: 0,

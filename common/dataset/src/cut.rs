@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dialect::Dialect;
+use crate::format::RecordFormat;
 use crate::header::Header;
 use crate::measure::ItemMeasure;
 use crate::range::{ByteRange, Window};
@@ -30,7 +30,7 @@ pub struct CutRules {
     /// The object's header.
     pub header: Header,
     /// How its records are written.
-    pub dialect: Dialect,
+    pub format: RecordFormat,
     /// The longest record, without its terminator.
     pub max_record_bytes: u64,
     /// What becomes of an item before it is put into a batch; absent: nothing.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How fields are delimited, and what an unfinished quote means.
 ///
 /// Everything else is fixed: quotes are `"` and doubled to escape; CR, LF and CR LF each end a record; empty lines are none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
     /// The byte between fields: comma, pipe, semicolon, space or tab.
     pub delimiter: u8,
@@ -18,7 +18,7 @@ impl Dialect {
     pub const DELIMITERS: [u8; 5] = [b',', b'|', b';', b' ', b'\t'];
 
     /// Whether the machine is defined for its delimiter; [`probe`](crate::probe) refuses others.
-    pub fn is_supported(&self) -> bool {
+    pub fn is_supported(self) -> bool {
         Self::DELIMITERS.contains(&self.delimiter)
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::RecordFormat;
 use crate::leap::Leap;
 use crate::machine::EntryState;
 use crate::range::Window;
@@ -60,7 +61,7 @@ pub(crate) fn walk_all(
     entries: &[EntryState],
     main: Option<&EntryExit>,
     window: &Window<'_>,
-    delimiter: u8,
+    format: RecordFormat,
 ) -> Vec<EntryExit> {
     let mut exits: Vec<EntryExit> = entries.iter().map(|entry| EntryExit::nothing(*entry)).collect();
     let mut from = 0;
@@ -70,8 +71,8 @@ pub(crate) fn walk_all(
         let to = if agreed { window.bytes.len() } else { window.bytes.len().min(from + piece) };
         let bytes = Window { base: window.offset(from), bytes: &window.bytes[from..to] };
         match main.filter(|_| agreed) {
-            Some(main) => join(&mut exits, main, &bytes, delimiter),
-            None => walk_piece(&mut exits, &bytes, delimiter),
+            Some(main) => join(&mut exits, main, &bytes, format),
+            None => walk_piece(&mut exits, &bytes, format),
         }
         from = to;
         piece *= 2;
@@ -80,8 +81,8 @@ pub(crate) fn walk_all(
 }
 
 /// Takes all `exits` through one more piece, each state once.
-fn walk_piece(exits: &mut [EntryExit], piece: &Window<'_>, delimiter: u8) {
-    let leap = Leap::new(piece, delimiter);
+fn walk_piece(exits: &mut [EntryExit], piece: &Window<'_>, format: RecordFormat) {
+    let leap = Leap::new(piece, format);
     let mut walked: Vec<EntryExit> = Vec::with_capacity(exits.len());
     for exit in exits {
         let known = walked.iter().find(|other| other.entry == exit.exit).copied();
@@ -92,10 +93,10 @@ fn walk_piece(exits: &mut [EntryExit], piece: &Window<'_>, delimiter: u8) {
 }
 
 /// Takes all `exits`, which agree, through `rest`, where `main` went through them too.
-fn join(exits: &mut [EntryExit], main: &EntryExit, rest: &Window<'_>, delimiter: u8) {
+fn join(exits: &mut [EntryExit], main: &EntryExit, rest: &Window<'_>, format: RecordFormat) {
     let entry = exits[0].exit;
     let end =
-        if entry.in_record() { Cursor::at_start(entry).seek_record_end(rest.bytes, delimiter) } else { None };
+        if entry.in_record() { Cursor::at_start(entry).seek_record_end(rest.bytes, format) } else { None };
     let next = EntryExit {
         entry,
         exit: main.exit,
@@ -112,10 +113,10 @@ fn join(exits: &mut [EntryExit], main: &EntryExit, rest: &Window<'_>, delimiter:
 pub(crate) fn entries_after(
     previous: Option<u8>,
     known: Option<EntryState>,
-    delimiter: u8,
+    format: RecordFormat,
 ) -> Vec<EntryState> {
-    let mut entries = EntryState::possible_after(previous, delimiter).to_vec();
-    entries.extend(known.filter(|entry| !EntryState::possible_after(previous, delimiter).contains(entry)));
+    let mut entries = EntryState::possible_after(previous, format).to_vec();
+    entries.extend(known.filter(|entry| !EntryState::possible_after(previous, format).contains(entry)));
     entries
 }
 
@@ -125,10 +126,11 @@ mod tests {
 
     /// Walks byte by byte, one piece each: the leaps never see more than one byte.
     fn walk_by_bytes(entry: EntryState, bytes: &[u8]) -> EntryExit {
+        let csv = RecordFormat::default();
         let mut exits = [EntryExit::nothing(entry)];
         for (byte, base) in bytes.chunks(1).zip(0..) {
-            walk_piece(&mut exits, &Window { base, bytes: byte }, b',');
-            assert_eq!(exits[0].exit, bytes[..=base as usize].iter().fold(entry, |s, b| s.step(*b, b',')));
+            walk_piece(&mut exits, &Window { base, bytes: byte }, csv);
+            assert_eq!(exits[0].exit, bytes[..=base as usize].iter().fold(entry, |s, b| s.step(*b, csv)));
         }
         exits[0]
     }
@@ -145,7 +147,7 @@ mod tests {
             let entry = [RecordStart, FieldStart, Unquoted, Quoted, QuoteInQuoted, AfterCr][entry];
             let mut exits = [EntryExit::nothing(entry)];
             for (piece, base) in bytes.chunks(size).zip((0..).step_by(size)) {
-                walk_piece(&mut exits, &Window { base, bytes: piece }, b',');
+                walk_piece(&mut exits, &Window { base, bytes: piece }, RecordFormat::default());
             }
             proptest::prop_assert_eq!(exits[0], walk_by_bytes(entry, &bytes));
         }

@@ -3,6 +3,7 @@
 //! Only speed depends on it: a wrong guess is found by composition, and the shard is scanned again.
 
 use crate::cut::CutRules;
+use crate::format::RecordFormat;
 use crate::machine::{EntryState, QUOTE};
 
 /// How much of a shard is looked at, byte by byte: dozens of records of usual length, and little against a shard.
@@ -12,6 +13,9 @@ const SAMPLE_BYTES: usize = 16 << 10;
 pub(crate) fn guess_entry(possible: &[EntryState], bytes: &[u8], rules: &CutRules) -> EntryState {
     let sample = &bytes[..bytes.len().min(SAMPLE_BYTES)];
     let mut best = possible[0];
+    if rules.format == RecordFormat::JsonLines {
+        return best;
+    }
     if possible.iter().all(|entry| entry.finds_same_records_as(best)) {
         return best;
     }
@@ -30,7 +34,7 @@ fn score(entry: EntryState, sample: &[u8], rules: &CutRules) -> i64 {
     let mut look = Look { alike: 0, others: 0, fields: 0, complete: false, stray_quotes: false };
     let mut state = entry;
     for byte in sample {
-        let next = state.step(*byte, rules.dialect.delimiter);
+        let next = state.step(*byte, rules.format);
         look.take(state, *byte, next);
         if state.in_record() && !next.in_record() {
             look.end_record(rules.header.names.len());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialect::{Dialect, HeaderLocation, Limits};
 use crate::fields::{FieldVisitor, visit_fields};
+use crate::format::RecordFormat;
 use crate::machine::EntryState;
 use crate::range::{ByteRange, count_newlines};
 use crate::walk::Cursor;
@@ -18,10 +19,17 @@ const MIN_HEAD_BYTES: u64 = 64 << 10;
 /// The names of an object's columns, and where they stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Names in column order; unique. None if the object holds no record.
+    /// Names in column order; unique. None if the object holds no record, or its records have no columns.
     pub names: Vec<String>,
     /// The header record without its terminator; empty if the names were given.
     pub range: ByteRange,
+}
+
+impl Header {
+    /// That of data without columns.
+    pub fn none() -> Self {
+        Self { names: Vec::new(), range: ByteRange::new(0, 0) }
+    }
 }
 
 /// What an object's head says about the whole.
@@ -95,23 +103,29 @@ pub enum HeaderProblem {
 /// Reads the header from `head`, the object's first bytes; `at_end` says that they are all of them.
 ///
 /// A UTF-8 byte order mark is taken off here and nowhere else. Empty lines before the header are no records. An object
-/// without any record is no error: its header has no names and its data is empty.
+/// without any record is no error: its header has no names and its data is empty. JSON lines have no header, wherever it
+/// is said to be.
 pub fn probe(
     head: &[u8],
     at_end: bool,
-    dialect: &Dialect,
+    format: RecordFormat,
     location: &HeaderLocation,
     limits: &Limits,
 ) -> Result<Probe, ProbeError> {
-    if !dialect.is_supported() {
-        let detail =
-            format!("byte {:#04x} is none of comma, pipe, semicolon, space and tab", dialect.delimiter);
-        return Err(refuse(HeaderProblem::UnsupportedDelimiter, 0, detail));
-    }
+    let dialect = match format {
+        RecordFormat::Csv(dialect) if !dialect.is_supported() => {
+            let detail =
+                format!("byte {:#04x} is none of comma, pipe, semicolon, space and tab", dialect.delimiter);
+            return Err(refuse(HeaderProblem::UnsupportedDelimiter, 0, detail));
+        }
+        RecordFormat::Csv(dialect) => Some(dialect),
+        RecordFormat::JsonLines => None,
+    };
     let head = Head { bytes: head, at_end, text_start: text_start(head, at_end)? };
-    match location {
-        HeaderLocation::FirstRow => head.read_first_row(dialect, limits),
-        HeaderLocation::Given(names) => head.take_given(names, limits),
+    match (dialect, location) {
+        (Some(dialect), HeaderLocation::FirstRow) => head.read_first_row(dialect, limits),
+        (Some(_), HeaderLocation::Given(names)) => head.take_given(names, limits),
+        (None, _) => head.take_given(&[], limits),
     }
 }
 
@@ -133,13 +147,13 @@ impl Head<'_> {
         Ok(self.probe_of(Header { names: names.to_vec(), range }, self.text_start))
     }
 
-    fn read_first_row(&self, dialect: &Dialect, limits: &Limits) -> Result<Probe, ProbeError> {
+    fn read_first_row(&self, dialect: Dialect, limits: &Limits) -> Result<Probe, ProbeError> {
         let mut cursor = Cursor::at_start(EntryState::RecordStart);
         cursor.index = self.text_start;
-        let Some(start) = cursor.seek_record(self.bytes) else {
+        let Some(start) = cursor.seek_record(self.bytes, dialect.into()) else {
             return self.no_record_yet(limits);
         };
-        let end = cursor.seek_record_end(self.bytes, dialect.delimiter);
+        let end = cursor.seek_record_end(self.bytes, dialect.into());
         let record = &self.bytes[start..end.unwrap_or(self.bytes.len())];
         if record.len() as u64 > limits.max_header_bytes || self.is_too_long(start, limits) {
             return Err(too_long(limits, start));
@@ -171,7 +185,7 @@ impl Head<'_> {
     }
 
     /// The header has no terminator in the head: that is right only at the object's end, outside quotes.
-    fn check_end(&self, cursor: &Cursor, start: usize, dialect: &Dialect) -> Result<(), ProbeError> {
+    fn check_end(&self, cursor: &Cursor, start: usize, dialect: Dialect) -> Result<(), ProbeError> {
         if !self.at_end {
             return Err(self.need_more());
         }

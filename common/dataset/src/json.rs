@@ -1,4 +1,13 @@
-//! Compact JSON strings, byte for byte as `serde_json` writes them.
+//! JSON: strings as `serde_json` writes them, values without the white space between their parts.
+
+mod array;
+mod machine;
+mod members;
+
+pub use array::{ArrayError, ArraySplitter};
+pub use machine::{JsonError, MAX_JSON_DEPTH};
+pub(crate) use machine::{compact, compact_len};
+pub(crate) use members::{Members, unescape};
 
 /// The most bytes that one byte of text becomes (`\u001f`).
 pub(crate) const MAX_ESCAPED_BYTES: u64 = 6;

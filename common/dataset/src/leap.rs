@@ -1,8 +1,9 @@
-//! The machine in leaps from quote to quote: for entries of which only the exit is wanted.
+//! The machine in leaps, in CSV from quote to quote: for entries of which only the exit is wanted.
 
-use memchr::{memchr, memrchr2};
+use memchr::{memchr, memrchr, memrchr2};
 
 use crate::entries::EntryExit;
+use crate::format::RecordFormat;
 use crate::machine::{EntryState, QUOTE};
 use crate::range::Window;
 use crate::walk::Cursor;
@@ -10,13 +11,18 @@ use crate::walk::Cursor;
 /// A piece of a shard that is walked from several states; its first quote is looked for once.
 pub(crate) struct Leap<'a> {
     window: &'a Window<'a>,
-    delimiter: u8,
+    format: RecordFormat,
+    /// Only in CSV.
     first_quote: Option<usize>,
 }
 
 impl<'a> Leap<'a> {
-    pub(crate) fn new(window: &'a Window<'a>, delimiter: u8) -> Self {
-        Self { window, delimiter, first_quote: memchr(QUOTE, window.bytes) }
+    pub(crate) fn new(window: &'a Window<'a>, format: RecordFormat) -> Self {
+        let first_quote = match format {
+            RecordFormat::Csv(_) => memchr(QUOTE, window.bytes),
+            RecordFormat::JsonLines => None,
+        };
+        Self { window, format, first_quote }
     }
 
     /// Walks the piece, which is not empty, from `entry`.
@@ -28,7 +34,7 @@ impl<'a> Leap<'a> {
             return EntryExit::nothing(entry);
         }
         if entry.in_record() {
-            inherited_end = cursor.seek_record_end(bytes, self.delimiter);
+            inherited_end = cursor.seek_record_end(bytes, self.format);
         }
         let mut open_record = None;
         if !cursor.state.in_record() && cursor.index < bytes.len() {
@@ -36,9 +42,9 @@ impl<'a> Leap<'a> {
             let line_start = self.last_line_start(begin);
             cursor =
                 Cursor { index: line_start, state: self.state_at_line_start(begin, line_start), ..cursor };
-            open_record = cursor.seek_record(bytes);
+            open_record = cursor.seek_record(bytes, self.format);
             if open_record.is_some() {
-                cursor.seek_record_end(bytes, self.delimiter);
+                cursor.seek_record_end(bytes, self.format);
             }
         }
         EntryExit {
@@ -52,10 +58,20 @@ impl<'a> Leap<'a> {
 
     /// Just past the last line end outside quotes; `begin`, where no record is in progress, if there is none.
     fn last_line_start(&self, begin: usize) -> usize {
+        match self.format {
+            RecordFormat::Csv(dialect) => self.last_csv_line_start(begin, dialect.delimiter),
+            RecordFormat::JsonLines => {
+                let line_end = memrchr(b'\n', &self.window.bytes[begin..]);
+                line_end.map_or(begin, |distance| begin + distance + 1)
+            }
+        }
+    }
+
+    fn last_csv_line_start(&self, begin: usize, delimiter: u8) -> usize {
         let bytes = self.window.bytes;
         let mut line_start = begin;
         let mut outside = begin;
-        while let Some(quote) = self.opening_quote(outside, begin) {
+        while let Some(quote) = self.opening_quote(outside, begin, delimiter) {
             line_start = line_start_in(bytes, outside, quote).unwrap_or(line_start);
             match closing_quote(bytes, quote + 1) {
                 Some(close) => outside = close + 1,
@@ -66,7 +82,7 @@ impl<'a> Leap<'a> {
     }
 
     /// The next quote that opens a field, from index `outside` on, which is not in quotes.
-    fn opening_quote(&self, outside: usize, begin: usize) -> Option<usize> {
+    fn opening_quote(&self, outside: usize, begin: usize, delimiter: u8) -> Option<usize> {
         let bytes = self.window.bytes;
         let mut found = match self.first_quote? {
             first if first >= outside => Some(first),
@@ -74,7 +90,7 @@ impl<'a> Leap<'a> {
         };
         while let Some(quote) = found {
             let before = if quote == begin { b'\n' } else { bytes[quote - 1] };
-            if before == self.delimiter || before == b'\n' || before == b'\r' {
+            if before == delimiter || before == b'\n' || before == b'\r' {
                 return Some(quote);
             }
             found = next_quote(bytes, quote + 1);

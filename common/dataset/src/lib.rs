@@ -1,6 +1,6 @@
-//! Splits a CSV object at any byte, exactly, and reads its items back.
+//! Splits an object of records (CSV or JSON lines) at any byte, exactly, and reads its items back.
 //!
-//! A quoted field may hold line breaks, so the text near a cut cannot tell whether it lies inside quotes. Here every
+//! A quoted field of CSV may hold line breaks, so the text near a cut cannot tell whether it lies inside quotes. Here every
 //! possibility is carried until the truth is known:
 //!
 //! 1. [`probe`] reads the object's head: byte order mark, header record, names, where the data starts.
@@ -11,8 +11,8 @@
 //!    scan found wrong counts only once its entry is confirmed.
 //! 5. [`SpanReader`] cuts again from a [`Checkpoint`] and gives the items of each batch.
 //!
-//! **Owns** the CSV machine ([`EntryState`]), the batch cutting rule ([`CutRules`]) and how an item becomes JSON, bare or in a
-//! [`Shape`]. **Does not
+//! **Owns** the machine that finds records ([`EntryState`]) of each [`RecordFormat`], the batch cutting rule ([`CutRules`])
+//! and how an item becomes JSON, bare or in a [`Shape`]. **Does not
 //! know** where bytes come from, who scans, what a lease or a map run is: pure functions over byte slices, no I/O, no async.
 //!
 //! Invariants, each of them a property in `tests/`:
@@ -26,10 +26,12 @@
 
 mod columns;
 mod compose;
+mod convert;
 mod cut;
 mod dialect;
 mod entries;
 mod fields;
+mod format;
 mod guess;
 mod header;
 mod item;
@@ -49,11 +51,14 @@ mod shape;
 mod walk;
 
 pub use compose::{Composed, ComposedShard, Composer};
+pub use convert::{ConvertError, CsvToJsonLines};
 pub use cut::{CutRules, SHAPES_SINCE};
 pub use dialect::{Dialect, HeaderLocation, Limits};
 pub use entries::EntryExit;
+pub use format::RecordFormat;
 pub use header::{Header, HeaderProblem, Probe, ProbeError, probe};
-pub use item::{Batch, Item};
+pub use item::{Batch, Field, Item, ItemProblem};
+pub use json::{ArrayError, ArraySplitter, JsonError, MAX_JSON_DEPTH};
 pub use json_path::{JsonPath, JsonPathProblem, PathStep};
 pub use machine::EntryState;
 pub use plan::ShardPlan;

@@ -1,10 +1,12 @@
-//! The CSV machine: its states at a byte border, and one step of it.
+//! The machine that finds records: its states at a byte border, and one step of it.
 //!
 //! This is the definition; `walk.rs` does the same in leaps, and a test holds both together. The states are those of the
 //! `csv` crate with its default terminator: `AfterCr` behaves as `RecordStart` does, but is kept apart so that a state
-//! says exactly what the crate's machine would.
+//! says exactly what the crate's machine would. JSON lines need two of them: `RecordStart` and `Unquoted`.
 
 use serde::{Deserialize, Serialize};
+
+use crate::format::RecordFormat;
 
 /// The quote byte.
 pub(crate) const QUOTE: u8 = b'"';
@@ -43,7 +45,22 @@ impl EntryState {
     }
 
     /// The state after `byte`.
-    pub fn step(self, byte: u8, delimiter: u8) -> Self {
+    pub fn step(self, byte: u8, format: RecordFormat) -> Self {
+        match format {
+            RecordFormat::Csv(dialect) => self.step_in_csv(byte, dialect.delimiter),
+            RecordFormat::JsonLines => self.step_in_lines(byte),
+        }
+    }
+
+    fn step_in_lines(self, byte: u8) -> Self {
+        match byte {
+            b'\n' => Self::RecordStart,
+            byte if is_json_space(byte) && !self.in_record() => Self::RecordStart,
+            _ => Self::Unquoted,
+        }
+    }
+
+    fn step_in_csv(self, byte: u8, delimiter: u8) -> Self {
         match (self, byte) {
             (Self::RecordStart | Self::AfterCr, b'\r' | b'\n') => Self::RecordStart,
             (Self::Quoted, QUOTE) => Self::QuoteInQuoted,
@@ -61,7 +78,22 @@ impl EntryState {
     /// Every state that is possible after `previous`, the likely ones first; at most three.
     ///
     /// `None` stands for the start of the data, where only `RecordStart` is possible.
-    pub fn possible_after(previous: Option<u8>, delimiter: u8) -> &'static [Self] {
+    pub fn possible_after(previous: Option<u8>, format: RecordFormat) -> &'static [Self] {
+        match format {
+            RecordFormat::Csv(dialect) => Self::possible_in_csv(previous, dialect.delimiter),
+            RecordFormat::JsonLines => Self::possible_in_lines(previous),
+        }
+    }
+
+    fn possible_in_lines(previous: Option<u8>) -> &'static [Self] {
+        match previous {
+            None | Some(b'\n') => &[Self::RecordStart],
+            Some(byte) if is_json_space(byte) => &[Self::Unquoted, Self::RecordStart],
+            Some(_) => &[Self::Unquoted],
+        }
+    }
+
+    fn possible_in_csv(previous: Option<u8>, delimiter: u8) -> &'static [Self] {
         match previous {
             None => &[Self::RecordStart],
             Some(b'\n') => &[Self::RecordStart, Self::Quoted],
@@ -71,4 +103,9 @@ impl EntryState {
             Some(_) => &[Self::Unquoted, Self::Quoted],
         }
     }
+}
+
+/// Whether `byte` is white space to JSON.
+pub(crate) fn is_json_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }

@@ -51,21 +51,21 @@ pub struct Positions {
 
 /// Walks the request's shard from `entry`. The exit is known unless the item limit ended the walk.
 pub(crate) fn find_positions(request: &ScanRequest<'_>, entry: EntryState) -> (Positions, Option<EntryExit>) {
-    let delimiter = request.rules.dialect.delimiter;
+    let format = request.rules.format;
     let limit = request.item_limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     let mut cursor = Cursor::at_start(entry);
     let mut finder = Finder::new(request, entry);
     let mut inherited_end = None;
     if entry.in_record() {
-        inherited_end = cursor.seek_record_end(request.bytes, delimiter);
+        inherited_end = cursor.seek_record_end(request.bytes, format);
     }
     while !cursor.state.in_record() {
-        let Some(start) = cursor.seek_record(request.bytes) else { break };
+        let Some(start) = cursor.seek_record(request.bytes, format) else { break };
         if finder.positions.items == limit {
             finder.positions.truncated = true;
             break;
         }
-        let end = cursor.seek_record_end(request.bytes, delimiter);
+        let end = cursor.seek_record_end(request.bytes, format);
         finder.take(start, end);
     }
     let positions = finder.positions;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Columns;
 use crate::cut::{CutRules, Cutter, Record};
-use crate::item::{Batch, build_items};
+use crate::format::RecordFormat;
+use crate::item::{Batch, build_items, build_json_items};
 use crate::machine::EntryState;
 use crate::positions::Checkpoint;
 use crate::problem::DataProblem;
@@ -139,7 +140,7 @@ impl SpanReader {
             return Ok(None);
         };
         let bytes = window.bytes_from(self.position);
-        if let Some(index) = self.cursor.seek_record_end(bytes, self.rules.dialect.delimiter) {
+        if let Some(index) = self.cursor.seek_record_end(bytes, self.rules.format) {
             let range = ByteRange::new(start, self.position + index as u64);
             self.record_start = None;
             return Ok(Some(Record { range, crossing: range.end >= self.shard.range.end }));
@@ -162,7 +163,7 @@ impl SpanReader {
     /// Start of the record in progress or, if there is none, of the next one.
     fn begin_record(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Option<u64>, DataProblem> {
         if self.record_start.is_none() {
-            let found = self.cursor.seek_record(window.bytes_from(self.position));
+            let found = self.cursor.seek_record(window.bytes_from(self.position), self.rules.format);
             self.record_start = found.map(|index| self.position + index as u64);
         }
         let begins_beyond = self.record_start.unwrap_or(window.end()) >= self.shard.range.end;
@@ -183,7 +184,7 @@ impl SpanReader {
 
     /// The object ends in the record that begins at `record_start`.
     fn check_quote(&self, record_start: u64) -> Result<(), DataProblem> {
-        if self.cursor.state != EntryState::Quoted || self.rules.dialect.lenient_quotes {
+        if self.cursor.state != EntryState::Quoted || self.rules.format.ends_in_quotes() {
             return Ok(());
         }
         let quote_offset = self.cursor.open_quote.map_or(record_start, |index| self.position + index as u64);
@@ -193,8 +194,12 @@ impl SpanReader {
     fn build_batch(&self, window: &Window<'_>) -> Batch {
         let bytes = ByteRange::new(self.batch_start(), self.batch_end(window));
         let newlines_before = self.newlines + window.newlines(ByteRange::new(self.position, bytes.start));
-        let delimiter = self.rules.dialect.delimiter;
-        let items = build_items(&self.columns, delimiter, &self.records, window, newlines_before);
+        let items = match self.rules.format {
+            RecordFormat::Csv(dialect) => {
+                build_items(&self.columns, dialect.delimiter, &self.records, window, newlines_before)
+            }
+            RecordFormat::JsonLines => build_json_items(&self.records, window, newlines_before),
+        };
         Batch { ordinal: self.batch, first_item: self.item, items, bytes, newlines_before }
     }
 

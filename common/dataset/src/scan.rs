@@ -54,14 +54,14 @@ pub struct ShardScan {
 /// If `bytes` is not as long as `range`.
 pub fn scan(request: &ScanRequest<'_>) -> ShardScan {
     assert_eq!(request.bytes.len() as u64, request.range.len(), "the bytes are those of the range");
-    let delimiter = request.rules.dialect.delimiter;
-    let possible = EntryState::possible_after(request.previous, delimiter);
+    let format = request.rules.format;
+    let possible = EntryState::possible_after(request.previous, format);
     let entry = request.entry.unwrap_or_else(|| guess_entry(possible, request.bytes, request.rules));
-    let entries = entries_after(request.previous, request.entry, delimiter);
+    let entries = entries_after(request.previous, request.entry, format);
     let (positions, exit) = find_positions(request, entry);
     ShardScan {
         range: request.range,
-        exits: walk_all(&entries, exit.as_ref(), &request.window(), delimiter),
+        exits: walk_all(&entries, exit.as_ref(), &request.window(), format),
         positions,
         newlines: count_newlines(request.bytes),
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::item::Item;
+use crate::item::{Field, Item};
 use crate::json;
 use crate::json_path::JsonPath;
 
@@ -150,28 +150,25 @@ impl ItemShape {
         self.write(out, |hole, out| fill(hole, index, item, out));
     }
 
-    /// The value of the entry `name` as text: of a JSON string what it says, of anything else its JSON.
-    pub fn text<'a>(&self, name: &str, index: u64, item: &'a Item) -> Option<Cow<'a, str>> {
-        let field = self.fields.iter().find(|field| field.name == name)?;
-        Some(field.text(index, item))
+    /// What the entry `name` holds.
+    pub fn field<'a>(&self, name: &str, index: u64, item: &'a Item) -> Field<'a> {
+        let field = self.fields.iter().find(|field| field.name == name);
+        field.map_or(Field::Missing, |field| field.value(index, item))
     }
 }
 
 impl ShapedField<ItemHole> {
-    /// Its value as text: of a JSON string what it says, of anything else its JSON.
-    pub fn text<'a>(&self, index: u64, item: &'a Item) -> Cow<'a, str> {
-        if let [Part::Hole(ItemHole::Value(path))] = &self.parts[..]
-            && let Some(text) = item.text_at(path)
-        {
-            return text;
+    /// What it holds. A path that names nothing gives `null`.
+    pub fn value<'a>(&self, index: u64, item: &'a Item) -> Field<'a> {
+        if let [Part::Hole(ItemHole::Value(path))] = &self.parts[..] {
+            return match item.field_at(path) {
+                Field::Missing => Field::Null,
+                found => found,
+            };
         }
         let mut json = Vec::new();
         self.write(&mut json, |hole, out| fill(hole, index, item, out));
-        let json = String::from_utf8(json).expect("shapes and items are text");
-        match json.starts_with('"').then(|| serde_json::from_str::<String>(&json)) {
-            Some(Ok(text)) => Cow::Owned(text),
-            Some(Err(_)) | None => Cow::Owned(json),
-        }
+        Field::of_json(Cow::Owned(String::from_utf8(json).expect("shapes and items are text")))
     }
 }
 

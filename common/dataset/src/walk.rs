@@ -2,7 +2,8 @@
 
 use memchr::{memchr, memchr3};
 
-use crate::machine::{EntryState, QUOTE};
+use crate::format::RecordFormat;
+use crate::machine::{EntryState, QUOTE, is_json_space};
 
 /// A place in a byte slice, and the machine's state there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,13 @@ impl Cursor {
     /// Moves to the first byte of the next record, over line ends, and returns its index.
     ///
     /// `None`: no record begins before the slice ends. No record may be in progress.
-    pub(crate) fn seek_record(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn seek_record(&mut self, bytes: &[u8], format: RecordFormat) -> Option<usize> {
         debug_assert!(!self.state.in_record());
-        while let Some(b'\r' | b'\n') = bytes.get(self.index) {
+        let in_lines = format == RecordFormat::JsonLines;
+        while let Some(byte) = bytes.get(self.index) {
+            if !(matches!(byte, b'\r' | b'\n') || in_lines && is_json_space(*byte)) {
+                break;
+            }
             self.index += 1;
             self.state = EntryState::RecordStart;
         }
@@ -42,7 +47,25 @@ impl Cursor {
     /// Moves past the CR or LF that ends the record in progress, and returns the index of that byte.
     ///
     /// `None`: the record does not end in the slice; the cursor is at its end and can go on in a longer one.
-    pub(crate) fn seek_record_end(&mut self, bytes: &[u8], delimiter: u8) -> Option<usize> {
+    pub(crate) fn seek_record_end(&mut self, bytes: &[u8], format: RecordFormat) -> Option<usize> {
+        match format {
+            RecordFormat::Csv(dialect) => self.seek_csv_record_end(bytes, dialect.delimiter),
+            RecordFormat::JsonLines => self.seek_line_end(bytes),
+        }
+    }
+
+    fn seek_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let Some(distance) = memchr(b'\n', &bytes[self.index..]) else {
+            self.state = EntryState::Unquoted;
+            self.index = bytes.len();
+            return None;
+        };
+        let end = self.index + distance;
+        self.end_record_at(end, b'\n');
+        Some(end)
+    }
+
+    fn seek_csv_record_end(&mut self, bytes: &[u8], delimiter: u8) -> Option<usize> {
         loop {
             if self.state.in_quotes() {
                 self.leave_quotes(bytes, delimiter)?;

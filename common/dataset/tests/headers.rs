@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use warifu_dataset::{ByteRange, Dialect, HeaderLocation, HeaderProblem, Limits, Probe, ProbeError, probe};
+use warifu_dataset::{
+    ByteRange, Dialect, HeaderLocation, HeaderProblem, Limits, Probe, ProbeError, RecordFormat, probe,
+};
 
 fn first_row(object: &[u8]) -> Result<Probe, ProbeError> {
-    probe(object, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default())
+    probe(object, true, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default())
 }
 
 fn given(object: &[u8], names: &[&str]) -> Result<Probe, ProbeError> {
     let names = names.iter().map(ToString::to_string).collect();
-    probe(object, true, &Dialect::default(), &HeaderLocation::Given(names), &Limits::default())
+    probe(object, true, RecordFormat::default(), &HeaderLocation::Given(names), &Limits::default())
 }
 
 fn problem(result: Result<Probe, ProbeError>) -> (HeaderProblem, u64, String) {
@@ -79,8 +81,9 @@ fn a_header_that_is_not_utf8_is_refused_at_its_first_bad_byte() {
 #[test]
 fn a_header_that_is_too_long_is_refused_before_more_is_asked_for() {
     let limits = Limits { max_header_bytes: 8, ..Limits::default() };
-    let probe =
-        |head: &[u8], at_end| probe(head, at_end, &Dialect::default(), &HeaderLocation::FirstRow, &limits);
+    let probe = |head: &[u8], at_end| {
+        probe(head, at_end, RecordFormat::default(), &HeaderLocation::FirstRow, &limits)
+    };
     assert!(probe(b"abcdefgh\n", false).is_ok());
     assert_eq!(problem(probe(b"\nabcdefghi", false)).1, 1);
     assert_eq!(problem(probe(b"\"abcdefgh", false)).0, HeaderProblem::TooLong { limit: 8 });
@@ -92,7 +95,7 @@ fn a_header_that_is_too_long_is_refused_before_more_is_asked_for() {
 fn a_million_columns_are_refused() {
     let limits = Limits { max_header_bytes: 2 << 20, ..Limits::default() };
     let object = ",".repeat(1_000_000);
-    let result = probe(object.as_bytes(), true, &Dialect::default(), &HeaderLocation::FirstRow, &limits);
+    let result = probe(object.as_bytes(), true, RecordFormat::default(), &HeaderLocation::FirstRow, &limits);
     assert_eq!(problem(result).0, HeaderProblem::TooManyColumns { limit: 65_536 });
     assert!(matches!(problem(first_row(object.as_bytes())).0, HeaderProblem::TooLong { .. }));
 }
@@ -104,14 +107,16 @@ fn a_quote_left_open_is_refused_unless_quotes_are_lenient() {
         (HeaderProblem::QuoteOpenAtEnd, 2, detail)
     });
     let lenient = Dialect { lenient_quotes: true, ..Dialect::default() };
-    let probe = probe(b"a,\"b\n1", true, &lenient, &HeaderLocation::FirstRow, &Limits::default()).unwrap();
+    let probe =
+        probe(b"a,\"b\n1", true, lenient.into(), &HeaderLocation::FirstRow, &Limits::default()).unwrap();
     assert_eq!(probe.header.names, ["a", "b\n1"]);
 }
 
 #[test]
 fn more_is_asked_for_until_the_terminator_is_known() {
-    let head =
-        |head: &[u8]| probe(head, false, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default());
+    let head = |head: &[u8]| {
+        probe(head, false, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default())
+    };
     for incomplete in [&b""[..], b"\xef", b"\xef\xbb", b"a,b", b"a\r", b"\"a\n", b"\n\n"] {
         assert!(
             matches!(head(incomplete), Err(ProbeError::NeedMore { bytes }) if bytes > 3),
@@ -126,7 +131,7 @@ fn more_is_asked_for_until_the_terminator_is_known() {
 fn only_delimiters_that_a_spec_can_name_are_taken() {
     for delimiter in 0..=u8::MAX {
         let dialect = Dialect { delimiter, lenient_quotes: false };
-        let result = probe(b"ab\n", true, &dialect, &HeaderLocation::FirstRow, &Limits::default());
+        let result = probe(b"ab\n", true, dialect.into(), &HeaderLocation::FirstRow, &Limits::default());
         assert_eq!(result.is_ok(), b",|; \t".contains(&delimiter));
     }
 }

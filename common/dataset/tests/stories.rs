@@ -131,7 +131,7 @@ fn a_fold_goes_on_from_what_was_stored_of_it() {
     let plan = ShardPlan::whole(0, object.len() as u64, 5);
     let header = Header { names: vec!["x".into(), "y".into()], range: ByteRange::new(0, 0) };
     let rules = strict().rules(header);
-    let mut composer = Composer::new(&plan, Some(5), &rules.dialect, &strict().limits());
+    let mut composer = Composer::new(&plan, Some(5), rules.format, &strict().limits());
     while !composer.is_complete() {
         let known = (Some(composer.entry()), composer.item_limit());
         let scan = scan_shard(&object, &plan, &rules, composer.next_shard(), known);

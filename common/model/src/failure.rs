@@ -30,6 +30,8 @@ pub mod error_name {
     pub const INVALID_HANDLER_OUTPUT: &str = "Warifu.InvalidHandlerOutput";
     /// A configured column is missing from an item.
     pub const COLUMN_MISSING: &str = "Warifu.ColumnMissing";
+    /// A record is not JSON.
+    pub const INVALID_JSON: &str = "Warifu.InvalidJson";
     /// A field holds bytes that are not UTF-8.
     pub const INVALID_TEXT: &str = "Warifu.InvalidText";
     /// A user stopped the run, or it failed while the batch was in progress.

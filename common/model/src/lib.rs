@@ -12,6 +12,7 @@ mod compensation;
 mod counts;
 mod failure;
 mod id;
+mod input;
 pub mod protocol;
 mod range_set;
 mod retry;
@@ -35,6 +36,7 @@ pub use id::{
     BatchOrdinal, HandlerName, IdError, Incarnation, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, ReportNumber,
     SessionId, ShardNumber, WorkerId,
 };
+pub use input::{CsvEncoding, InputForm, ObjectCompression, SourceObjects};
 pub use range_set::RangeSet;
 pub use retry::{JitterStrategy, Retrier, RetryDecision, decide_retry, retry_delay};
 pub use state::{LimitedBy, MapRunState, RunError};

@@ -68,6 +68,13 @@ pub enum WorkerMessage {
         /// Facts about it, or why it cannot be read.
         scan: Result<ShardScan, RunFault>,
     },
+    /// A source was rewritten as one object that can be cut.
+    Staged {
+        /// The run that asked.
+        map_run: MapRunId,
+        /// The object, or why there is none.
+        staged: Result<StagedSource, RunFault>,
+    },
     /// Something that ends the run: results cannot be written, the source changed.
     Fault {
         /// The run.
@@ -90,6 +97,15 @@ pub struct RunFault {
     pub error: String,
     /// What, where, and what to do.
     pub cause: String,
+}
+
+/// A source that was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedSource {
+    /// The object that holds it now.
+    pub source: SourcePin,
+    /// What the head of that says.
+    pub probe: Probe,
 }
 
 /// Who a worker is, and what it holds.
@@ -184,6 +200,11 @@ pub enum CoordinatorMessage {
         /// The run.
         map_run: MapRunId,
     },
+    /// Rewrite the source as one object that can be cut, under a key that nobody else uses.
+    Stage {
+        /// The run.
+        map_run: MapRunId,
+    },
     /// Scan a shard.
     Scan(ScanOrder),
     /// Work, perhaps with slots.
@@ -270,6 +291,12 @@ pub struct RunContext {
     pub create_time: WallTime,
     /// When it, or its latest redrive, left `Queued`.
     pub start_time: WallTime,
+    /// Where staged objects go: bucket, and prefix that ends in `/`.
+    pub staging: (String, String),
+    /// The most bytes that a staged object may take.
+    pub max_staged_bytes: u64,
+    /// Where templates say that items come from; a rewritten source stands for the first one.
+    pub item_source: String,
 }
 
 impl RunContext {
@@ -280,7 +307,7 @@ impl RunContext {
             start_time: self.create_time,
             entered_time: self.start_time,
             redrive_count: self.redrive,
-            source: self.source.place(),
+            source: self.item_source.clone(),
         }
     }
 }
@@ -298,14 +325,6 @@ pub struct SourcePin {
     pub etag: String,
     /// Its bytes.
     pub size_bytes: u64,
-}
-
-impl SourcePin {
-    /// Where it lies, as AWS writes it: `s3://bucket/key`; of a local file its URL.
-    pub fn place(&self) -> String {
-        let scheme = if self.bucket.contains("://") { "" } else { "s3://" };
-        format!("{scheme}{}/{}", self.bucket, self.key)
-    }
 }
 
 /// An order to scan one shard.

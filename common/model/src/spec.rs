@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warifu_dataset::HeaderLocation;
 
-use crate::{AutoSize, Compensation, HandlerName, Retrier, Tolerance};
+use crate::{AutoSize, Compensation, CsvEncoding, HandlerName, InputForm, Retrier, SourceObjects, Tolerance};
 
 /// Items of a batch unless the job says otherwise.
 pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
@@ -30,10 +30,13 @@ pub const DEFAULT_SHARD_BYTES: u64 = 8 * 1024 * 1024;
 /// What a map run does: where items come from, how they are batched, who handles them, within which limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MapRunSpec {
-    /// Where the items come from.
+    /// Where the items come from; [`ItemReader::inline`] if they are `items`.
     pub item_reader: ItemReader,
-    /// What becomes of each item before it is put into a batch: a [template](crate::template) of items. As all parts that
-    /// came later it is left out where it is absent, so that stored specifications keep their form.
+    /// The items themselves, if the job gives them. As all parts that came later it is left out where it is absent, so that
+    /// stored specifications keep their form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<Value>>,
+    /// What becomes of each item before it is put into a batch: a [template](crate::template) of items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_selector: Option<Map<String, Value>>,
     /// How items are put into batches.
@@ -62,17 +65,26 @@ pub struct MapRunSpec {
     pub labels: std::collections::BTreeMap<String, String>,
 }
 
-/// A CSV object and how it is read.
+/// Which objects hold the items, and how they are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemReader {
     /// S3 bucket, or `file:///directory` where local files are enabled.
     pub bucket: String,
-    /// Key of the object.
+    /// Key of the object; what the keys of several begin with, if `objects` says so. Empty: all of the bucket.
     pub key: String,
     /// A fixed version of it.
     pub version_id: Option<String>,
     /// Account that must own the bucket.
     pub expected_bucket_owner: Option<String>,
+    /// Which objects these are. As what follows, left out of stored forms that are older.
+    #[serde(default, skip_serializing_if = "SourceObjects::is_one")]
+    pub objects: SourceObjects,
+    /// What they hold.
+    #[serde(default, skip_serializing_if = "InputForm::is_csv")]
+    pub form: InputForm,
+    /// How a CSV is encoded.
+    #[serde(default, skip_serializing_if = "CsvEncoding::is_utf8")]
+    pub encoding: CsvEncoding,
     /// Where the header is.
     pub header_location: HeaderLocation,
     /// The byte between fields.
@@ -83,6 +95,31 @@ pub struct ItemReader {
     pub max_items: Option<u64>,
     /// Only records that begin in these bytes, first and last included.
     pub range: Option<(u64, Option<u64>)>,
+}
+
+impl ItemReader {
+    /// An object that is read with all defaults.
+    pub fn of_object(bucket: impl Into<String>, key: impl Into<String>, form: InputForm) -> Self {
+        Self {
+            bucket: bucket.into(),
+            key: key.into(),
+            version_id: None,
+            expected_bucket_owner: None,
+            objects: SourceObjects::One,
+            form,
+            encoding: CsvEncoding::Utf8,
+            header_location: HeaderLocation::FirstRow,
+            delimiter: Delimiter::Comma,
+            lenient_quotes: false,
+            max_items: None,
+            range: None,
+        }
+    }
+
+    /// What stands in place of a source if the job gives the items: they are written as JSON lines when the run is created.
+    pub fn inline() -> Self {
+        Self::of_object("", "", InputForm::JsonLines)
+    }
 }
 
 /// The byte between the fields of a CSV record.

@@ -71,6 +71,8 @@ pub struct LimitConfig {
     pub max_header_bytes: u64,
     /// The most columns of a header.
     pub max_columns: u32,
+    /// The most bytes that a rewritten source may take.
+    pub max_staged_bytes: u64,
     /// Runs that are active at once; more wait.
     pub max_active_map_runs: u32,
 }
@@ -177,6 +179,8 @@ impl LimitConfig {
             max_record_bytes: section.integer("max_record_bytes", 1024, 1 << 30).unwrap_or(16_777_216),
             max_header_bytes: section.integer("max_header_bytes", 64, 1 << 24).unwrap_or(262_144),
             max_columns: narrow(section.integer("max_columns", 1, 1 << 20), 65_536),
+            // Ten thousand parts hold 293 GiB.
+            max_staged_bytes: section.integer("max_staged_bytes", 1 << 20, 256 << 30).unwrap_or(100 << 30),
             max_active_map_runs: narrow(section.integer("max_active_map_runs", 1, 10_000), 100),
         };
         section.finish();

@@ -19,8 +19,11 @@ use bytes::Bytes;
 use super::location::local_directory;
 use super::{
     ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
-    StoredObject, check_put_size, check_range,
+    StoredObject, Upload, check_put_size, check_range,
 };
+use upload::FileUpload;
+
+mod upload;
 
 /// How the names of unfinished files begin. Listings leave them out.
 const UNFINISHED_PREFIX: &str = ".warifu-unfinished-";
@@ -75,6 +78,24 @@ impl ObjectStore for LocalFiles {
         .await
     }
 
+    async fn begin_upload(
+        &self,
+        location: &ObjectLocation,
+        _content_type: &str,
+    ) -> Result<Box<dyn Upload>, ObjectError> {
+        Ok(Box::new(FileUpload::begin(location).await?))
+    }
+
+    async fn abort_uploads(&self, bucket: &str, prefix: &str) -> Result<(), ObjectError> {
+        let place =
+            directory_of(bucket)?.join(prefix.rsplit_once('/').map_or("", |(directory, _)| directory));
+        let bucket = bucket.to_owned();
+        blocking(move || {
+            remove_unfinished(&place).map_err(|error| bucket_failed(ObjectAction::Delete, &bucket, error))
+        })
+        .await
+    }
+
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
         let location = location.clone();
         blocking(move || match fs::remove_file(path_of(&location)?) {
@@ -86,13 +107,15 @@ impl ObjectStore for LocalFiles {
         .await
     }
 
-    async fn list(
+    async fn list_after(
         &self,
         bucket: &str,
         prefix: &str,
+        after: &str,
         max_keys: usize,
     ) -> Result<Vec<ListedObject>, ObjectError> {
-        let mut listing = Listing { prefix: prefix.to_owned(), max_keys, listed: Vec::new() };
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        let mut listing = Listing { prefix, after, max_keys, listed: Vec::new() };
         let bucket = bucket.to_owned();
         blocking(move || {
             let directory = directory_of(&bucket)?;
@@ -173,6 +196,7 @@ impl<'a> LocalFile<'a> {
 /// The files below a directory, in the order of their keys' bytes.
 struct Listing {
     prefix: String,
+    after: String,
     max_keys: usize,
     listed: Vec<ListedObject>,
 }
@@ -189,7 +213,7 @@ impl Listing {
             }
             if key.ends_with('/') && may_hold(&key, &self.prefix) {
                 self.add(&path, &key, depth + 1)?;
-            } else if !key.ends_with('/') && key.starts_with(&self.prefix) {
+            } else if !key.ends_with('/') && key.starts_with(&self.prefix) && key > self.after {
                 self.listed.extend(listed_object(key, &path)?);
             }
         }
@@ -231,6 +255,21 @@ fn listed_object(key: String, path: &Path) -> io::Result<Option<ListedObject>> {
         last_modified_seconds: metadata.mtime(),
         storage_class: None,
     }))
+}
+
+/// Removes what writers that died have left in a directory.
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED_PREFIX)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file so that its name never stands for half of it, and so that it survives a crash once this returns.

@@ -26,6 +26,7 @@ mod s3;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 pub use error::{MissingThing, ObjectAction, ObjectError};
 pub use local::LocalFiles;
@@ -33,6 +34,7 @@ pub use location::{InvalidLocation, ObjectLocation};
 pub use retry::RetryPolicy;
 pub use s3::{S3Settings, S3Store, S3Timeouts};
 pub use stores::ObjectStores;
+pub use upload::{MAX_PARTS, MIN_PART_BYTES, Upload};
 
 /// Most bytes that one [`ObjectStore::read`] may ask for: they are held in memory at once.
 pub const MAX_READ_BYTES: u64 = 512 * 1024 * 1024;
@@ -128,6 +130,17 @@ pub trait ObjectStore: Send + Sync + 'static {
         content_type: &str,
     ) -> Result<StoredObject, ObjectError>;
 
+    /// Begins an object that is written part by part; what was there is replaced when it is complete.
+    async fn begin_upload(
+        &self,
+        location: &ObjectLocation,
+        content_type: &str,
+    ) -> Result<Box<dyn Upload>, ObjectError>;
+
+    /// Gives up unfinished uploads of keys that begin with `prefix`, which processes that died may have left: as many as
+    /// the store lists at once.
+    async fn abort_uploads(&self, bucket: &str, prefix: &str) -> Result<(), ObjectError>;
+
     /// Deletes an object. One that is not there counts as deleted.
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError>;
 
@@ -136,6 +149,17 @@ pub trait ObjectStore: Send + Sync + 'static {
         &self,
         bucket: &str,
         prefix: &str,
+        max_keys: usize,
+    ) -> Result<Vec<ListedObject>, ObjectError> {
+        self.list_after(bucket, prefix, "", max_keys).await
+    }
+
+    /// The same of those whose key comes after `after`.
+    async fn list_after(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: &str,
         max_keys: usize,
     ) -> Result<Vec<ListedObject>, ObjectError>;
 

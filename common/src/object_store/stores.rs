@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::location::local_directory;
 use super::{
     ListedObject, LocalFiles, ObjectError, ObjectLocation, ObjectStore, PinnedObject, S3Store, StoredObject,
+    Upload,
 };
 
 /// The stores that this process may use. `file:///…` buckets are directories of this machine, all others S3.
@@ -66,17 +67,30 @@ impl ObjectStore for ObjectStores {
         self.store_of(&location.bucket)?.put(location, body, content_type).await
     }
 
+    async fn begin_upload(
+        &self,
+        location: &ObjectLocation,
+        content_type: &str,
+    ) -> Result<Box<dyn Upload>, ObjectError> {
+        self.store_of(&location.bucket)?.begin_upload(location, content_type).await
+    }
+
+    async fn abort_uploads(&self, bucket: &str, prefix: &str) -> Result<(), ObjectError> {
+        self.store_of(bucket)?.abort_uploads(bucket, prefix).await
+    }
+
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
         self.store_of(&location.bucket)?.delete(location).await
     }
 
-    async fn list(
+    async fn list_after(
         &self,
         bucket: &str,
         prefix: &str,
+        after: &str,
         max_keys: usize,
     ) -> Result<Vec<ListedObject>, ObjectError> {
-        self.store_of(bucket)?.list(bucket, prefix, max_keys).await
+        self.store_of(bucket)?.list_after(bucket, prefix, after, max_keys).await
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), ObjectError> {

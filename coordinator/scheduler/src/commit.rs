@@ -260,7 +260,8 @@ impl Scheduler {
             self.map_runs.values().filter_map(|map_run| map_run.loading.as_ref().map(|l| l.request));
         let in_flight =
             self.commits.in_flight.iter().flat_map(|f| f.runs.iter().flat_map(|run| run.replies.clone()));
-        staged.chain(loading).chain(in_flight).collect()
+        let deleting = self.map_runs.values().filter_map(|map_run| map_run.deletion);
+        staged.chain(loading).chain(deleting).chain(in_flight).collect()
     }
 
     /// True if a removal from the roster is staged or on its way.

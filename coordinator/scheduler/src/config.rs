@@ -61,6 +61,8 @@ pub struct Config {
     pub max_header_bytes: u64,
     /// Likewise.
     pub max_columns: u32,
+    /// The most bytes that a staged object may take: what a small compressed object may become.
+    pub max_staged_bytes: u64,
     /// Rules left out on purpose, by tests that prove that the simulation notices.
     #[cfg(feature = "broken_rules")]
     pub broken: Option<crate::BrokenRule>,
@@ -103,6 +105,7 @@ impl Default for Config {
             max_record_bytes: 16 * 1024 * 1024,
             max_header_bytes: 256 * 1024,
             max_columns: 65_536,
+            max_staged_bytes: 100 << 30,
             #[cfg(feature = "broken_rules")]
             broken: None,
         }

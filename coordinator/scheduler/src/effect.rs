@@ -46,6 +46,18 @@ pub enum Effect {
     },
     /// Write the manifest and what only the coordinator can write, then answer with `ManifestWritten`.
     WriteManifest(Box<ManifestOrder>),
+    /// Delete what was staged for a run, and give up unfinished uploads, then answer with `StagedCleaned`. What cannot be
+    /// deleted is left and told to operators.
+    CleanStaged {
+        /// The run.
+        map_run: MapRunId,
+        /// The bucket.
+        bucket: String,
+        /// What the keys begin with.
+        prefix: String,
+        /// The one object that stays.
+        keep: Option<String>,
+    },
     /// Tell operators that too many items of a run fail. Told once: the run's warning, written before, remembers it.
     RaiseAlert(Box<ErrorRateAlert>),
     /// Stop leading: drop all streams and the scheduler, then recover from the store.

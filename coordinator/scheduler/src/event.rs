@@ -100,6 +100,11 @@ pub enum Event {
         /// Where it is.
         result: Result<ResultLocation, RunFault>,
     },
+    /// What was staged for a run is deleted, as far as it can be.
+    StagedCleaned {
+        /// The run.
+        map_run: MapRunId,
+    },
     /// The time asked for with `next_deadline` has come.
     DeadlineReached,
 }

@@ -36,6 +36,7 @@ mod scanning;
 mod scheduler;
 mod session;
 mod shard;
+mod staging;
 #[cfg(test)]
 mod testing;
 mod timers;
@@ -56,6 +57,7 @@ pub use event::{CommitOutcome, CreateMapRun, Event};
 pub use invariants::Violation;
 pub use lifecycle::handler_warning;
 pub use scheduler::Scheduler;
+pub use staging::staging_place;
 
 /// A transaction of this term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -270,6 +270,7 @@ impl Scheduler {
         self.timers.clear(&Timer::Compensation(id.clone()));
         self.timers.clear(&Timer::Pace(id.clone()));
         self.close_run(id, effects);
+        self.clean_staged(id, effects);
         if let Some(map_run) = self.map_runs.get_mut(id) {
             map_run.shards.clear();
             map_run.open_shards.clear();
@@ -353,6 +354,16 @@ impl Scheduler {
             );
         }
         map_run.leaves_end = true;
+        map_run.deletion = Some(request);
+        if !self.clean_before_deletion(id, effects) {
+            self.on_staged_cleaned(now, id);
+        }
+    }
+
+    /// A run that was to be deleted has nothing left but its records.
+    pub(crate) fn on_staged_cleaned(&mut self, now: Now, id: &MapRunId) {
+        let Some(map_run) = self.map_runs.get_mut(id) else { return };
+        let Some(request) = map_run.deletion.take() else { return };
         map_run.staged.delete = true;
         map_run.staged.replies.push(request);
         self.touch(now.at, id);

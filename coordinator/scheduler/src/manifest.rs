@@ -42,7 +42,7 @@ impl MapRun {
             },
             create_time: self.record.create_time,
             spec: Arc::clone(&self.spec),
-            source: self.record.source.clone(),
+            source: self.data_source().clone(),
             probe: self.planned().map(|planned| planned.record.probe.clone()),
             max_record_bytes: config.max_record_bytes,
             unscanned_from: self.unscanned(),
@@ -71,7 +71,7 @@ impl MapRun {
         if self.is_composed() {
             return None;
         }
-        let end = self.planned().map_or(self.record.source.size_bytes, |planned| planned.composer.plan().end);
+        let end = self.planned().map_or(self.data_source().size_bytes, |planned| planned.composer.plan().end);
         Some((self.composed_until(), end)).filter(|(from, end)| from < end)
     }
 }

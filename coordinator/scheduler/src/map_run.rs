@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use warifu_dataset::{Composer, Dialect, Limits, ShardPlan, ShardScan};
+use warifu_dataset::{Composer, Limits, ShardPlan, ShardScan};
 use warifu_model::protocol::{Report, RunContext};
 use warifu_model::spec::{LimitsUpdate, MapRunSpec};
 use warifu_model::{
@@ -59,6 +59,8 @@ pub(crate) struct MapRun {
     pub(crate) loading: Option<RedriveRequest>,
     /// A redrive or a deletion is under way, from its request until it is durable.
     pub(crate) leaves_end: bool,
+    /// Who asked for the deletion, while what was staged is deleted.
+    pub(crate) deletion: Option<RequestId>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -237,6 +239,7 @@ impl MapRun {
             batch_time: None,
             loading: None,
             leaves_end: false,
+            deletion: None,
             started_at: now,
         }
     }
@@ -244,13 +247,13 @@ impl MapRun {
     /// Plans shards by the header that the probe found.
     pub(crate) fn plan(&mut self, record: PlanRecord, config: &Config, composer: Option<Composer>) {
         let composer = composer.unwrap_or_else(|| {
-            let dialect = self.dialect();
+            let reader = &self.spec.item_reader;
             let limits = Limits {
                 max_record_bytes: config.max_record_bytes,
                 max_header_bytes: config.max_header_bytes,
                 max_columns: config.max_columns as usize,
             };
-            Composer::new(&self.shard_plan(&record), self.spec.item_reader.max_items, &dialect, &limits)
+            Composer::new(&self.shard_plan(&record), reader.max_items, reader.record_format(), &limits)
         });
         self.stored_plan = Some(record.clone());
         self.source = Source::Planned(Box::new(Planned {
@@ -263,13 +266,8 @@ impl MapRun {
         self.context_changed();
     }
 
-    pub(crate) fn dialect(&self) -> Dialect {
-        let reader = &self.spec.item_reader;
-        Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
-    }
-
     fn shard_plan(&self, record: &PlanRecord) -> ShardPlan {
-        let size = self.record.source.size_bytes;
+        let size = record.staged.as_ref().unwrap_or(&self.record.source).size_bytes;
         let data_start = record.probe.data_start.min(size);
         let (from, last) = self.spec.item_reader.range.unwrap_or((0, None));
         let end = last.map_or(size, |last| last.saturating_add(1).min(size)).max(data_start);

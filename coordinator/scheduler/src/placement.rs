@@ -37,6 +37,7 @@ struct Span {
 impl Scheduler {
     /// Gives out what can be given: scans, leases, slots; asks back what idle slots could run.
     pub(crate) fn place(&mut self, now: Now, effects: &mut Effects) {
+        self.place_stagings(effects);
         self.place_scans(effects);
         if self.window.as_ref().is_some_and(|window| now.at < window.grants_from) {
             return;

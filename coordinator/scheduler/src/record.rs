@@ -203,8 +203,12 @@ impl StatusRecord {
 pub struct PlanRecord {
     /// What the probe found.
     pub probe: Probe,
+    /// The object that the source was rewritten as. Left out of the record's own serialised form, which is older, as what
+    /// follows: state stores keep them behind that.
+    #[serde(skip)]
+    pub staged: Option<SourcePin>,
     /// The size of batches, where the job lets it be chosen: from when the first items are known, and before any shard is
-    /// stored. Left out of the record's own serialised form, which is older: state stores keep it behind that.
+    /// stored.
     #[serde(skip)]
     pub batch_size: Option<BatchSize>,
 }

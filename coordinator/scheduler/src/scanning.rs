@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use warifu_dataset::{Composed, Probe, ShardScan};
 use warifu_model::protocol::{CoordinatorMessage, RunContext, RunFault, ScanOrder};
-use warifu_model::spec::MapRunSpec;
+use warifu_model::spec::{ItemReader, MapRunSpec};
 use warifu_model::{Incarnation, MapRunId, MapRunState, Now, RangeSet, RunError, ShardNumber, error_name};
 
 use crate::map_run::{MapRun, Planned, Source};
 use crate::record::{PlanRecord, ShardRecord};
 use crate::scheduler::Scheduler;
 use crate::shard::Shard;
+use crate::staging::staging_place;
 use crate::worker::Scanning;
 use crate::{Config, Effects};
 
@@ -43,6 +44,7 @@ impl Scheduler {
     fn next_scan(&self, id: &MapRunId) -> Option<Option<u32>> {
         let map_run = self.map_runs.get(id)?;
         match &map_run.source {
+            Source::Unprobed if map_run.spec.item_reader.needs_staging() => None,
             Source::Unprobed => {
                 let probing = Scanning::Probe(id.clone());
                 let under_way =
@@ -121,6 +123,7 @@ impl Scheduler {
     /// What a worker was reading must be read by another.
     pub(crate) fn stop_scanning(&mut self, incarnation: Incarnation) {
         let Some(worker) = self.workers.get_mut(&incarnation) else { return };
+        worker.staging = None;
         if let Some(Scanning::Shard(id, shard)) = worker.scanning.take()
             && let Some(planned) = self.map_runs.get_mut(&id).and_then(MapRun::planned_mut)
             && planned.under_way.get(&shard) == Some(&incarnation)
@@ -140,6 +143,7 @@ impl Scheduler {
             if of_run {
                 worker.scanning = None;
             }
+            worker.staging = worker.staging.take().filter(|run| run != id);
         }
         if let Some(planned) = self.map_runs.get_mut(id).and_then(MapRun::planned_mut) {
             planned.under_way.clear();
@@ -163,7 +167,7 @@ impl Scheduler {
         }
         match probe {
             Ok(probe) => {
-                map_run.plan(PlanRecord { probe, batch_size: None }, &config, None);
+                map_run.plan(PlanRecord { probe, staged: None, batch_size: None }, &config, None);
                 map_run.staged.plan = true;
                 map_run.staged.total_known = map_run.is_composed();
                 self.touch(now.at, id);
@@ -222,7 +226,7 @@ impl Scheduler {
         }
     }
 
-    fn fail_source(&mut self, now: Now, id: &MapRunId, fault: RunFault) {
+    pub(crate) fn fail_source(&mut self, now: Now, id: &MapRunId, fault: RunFault) {
         let error = RunError { error: fault.error, cause: fault.cause };
         self.stop(now, id, MapRunState::Failed, error);
     }
@@ -319,6 +323,18 @@ impl MapRun {
         RunFault { error: error.to_owned(), cause: format!("{}/{}: {problem}", source.bucket, source.key) }
     }
 
+    /// The specification; items that the job gave are an object like any other by now. Older workers refuse one with a rate:
+    /// none needs it, since grants are paced.
+    fn spec_for_workers(&self) -> MapRunSpec {
+        let mut spec = MapRunSpec { max_items_per_second: None, ..(*self.spec).clone() };
+        if spec.items.take().is_some() {
+            let source = &self.record.source;
+            spec.item_reader =
+                ItemReader::of_object(&source.bucket, &source.key, spec.item_reader.form.clone());
+        }
+        spec
+    }
+
     /// What workers must know of the run.
     pub(crate) fn context(&mut self, config: &Config) -> Arc<RunContext> {
         if let Some(context) = &self.context {
@@ -330,9 +346,8 @@ impl MapRun {
         let context = Arc::new(RunContext {
             map_run: self.id.clone(),
             redrive: self.status.redrive,
-            // Older workers refuse a specification with a rate; none needs it, since grants are paced.
-            spec: MapRunSpec { max_items_per_second: None, ..(*self.spec).clone() },
-            source: self.record.source.clone(),
+            spec: self.spec_for_workers(),
+            source: self.data_source().clone(),
             header: self.planned().map(|planned| planned.record.probe.header.clone()),
             cut_version: self.record.cut_version,
             max_record_bytes: config.max_record_bytes,
@@ -342,6 +357,9 @@ impl MapRun {
             inline_output_bytes: if results.is_none() { config.max_output_bytes } else { 0 },
             create_time: self.record.create_time,
             start_time: self.status.start_time.unwrap_or(self.record.create_time),
+            staging: staging_place(config, &self.id),
+            max_staged_bytes: config.max_staged_bytes,
+            item_source: self.spec.item_source(),
             results,
         });
         self.context = Some(context.clone());

@@ -134,6 +134,7 @@ impl Scheduler {
             Event::ManifestWritten { map_run, redrive, result } => {
                 self.on_manifest_written(now, &map_run, redrive, result);
             }
+            Event::StagedCleaned { map_run } => self.on_staged_cleaned(now, &map_run),
             Event::DeadlineReached => {}
         }
     }
@@ -214,6 +215,9 @@ impl Scheduler {
             WorkerMessage::Scanned { map_run, shard, scan } => {
                 self.on_scanned(now, incarnation, &map_run, shard.0, scan, effects);
             }
+            WorkerMessage::Staged { map_run, staged } => {
+                self.on_staged(now, incarnation, &map_run, staged, effects);
+            }
             WorkerMessage::Fault { map_run, redrive, fault } => self.on_fault(now, &map_run, redrive, fault),
             WorkerMessage::Draining => self.on_draining(incarnation),
             WorkerMessage::Goodbye => self.on_goodbye(now, incarnation),
@@ -279,6 +283,7 @@ fn refuse_request(event: Event, effects: &mut Effects) {
         | Event::CommitFinished { .. }
         | Event::ShardsLoaded { .. }
         | Event::ManifestWritten { .. }
+        | Event::StagedCleaned { .. }
         | Event::DeadlineReached => {}
     }
 }

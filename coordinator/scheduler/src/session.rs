@@ -118,6 +118,7 @@ impl Scheduler {
             leases: BTreeSet::new(),
             knows: BTreeMap::new(),
             scanning: None,
+            staging: None,
         };
         self.workers.insert(hello.incarnation, worker);
     }

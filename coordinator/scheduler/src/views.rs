@@ -65,7 +65,7 @@ impl Scheduler {
     ) -> Option<(warifu_model::protocol::SourcePin, Option<warifu_dataset::Probe>)> {
         let map_run = self.map_runs.get(id)?;
         let probe = map_run.stored_plan.as_ref().map(|plan| plan.probe.clone());
-        Some((map_run.record.source.clone(), probe))
+        Some((map_run.data_source().clone(), probe))
     }
 
     /// All workers that may hold something, by name.
@@ -172,7 +172,7 @@ impl MapRun {
         if self.status.total_known || self.status.state.is_terminal() {
             return of_composed;
         }
-        let composed = self.composed_until() as f64 / self.record.source.size_bytes.max(1) as f64;
+        let composed = self.composed_until() as f64 / self.data_source().size_bytes.max(1) as f64;
         of_composed * composed.min(1.0)
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Worker {
     /// Runs whose context it was sent in this session, with the version of the context.
     pub(crate) knows: BTreeMap<MapRunId, u64>,
     pub(crate) scanning: Option<Scanning>,
+    /// The run whose source it rewrites.
+    pub(crate) staging: Option<MapRunId>,
 }
 
 impl Worker {

@@ -6,7 +6,6 @@ use warifu_common::object_store::{ObjectError, ObjectLocation};
 use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
-use warifu_model::template::TemplateFacts;
 use warifu_model::{
     BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime,
     Warning, WorkerState,
@@ -40,11 +39,15 @@ pub(super) async fn create(
     {
         return Ok(existing);
     }
-    let source = context.pin_source(&checked.spec).await?;
     check_destination(context, &checked.spec).await?;
     if checked.validate_only {
-        return validate(context, checked, &source).await;
+        return validate(context, checked).await;
     }
+    let source = match &checked.spec.items {
+        Some(items) => context.store_items(&checked.id, items).await?,
+        None => context.pin_source(&checked.spec).await?,
+    };
+    let stored = checked.spec.items.is_some().then(|| ObjectLocation::new(&source.bucket, &source.key));
     let create = CreateMapRun {
         id: checked.id,
         uid: Ulid::new().0,
@@ -54,7 +57,12 @@ pub(super) async fn create(
         shard_bytes: context.shard_bytes,
         require_handler: checked.require_handler,
     };
-    context.change(move |request| Event::CreateRequested { request, create: Box::new(create) }).await
+    let created =
+        context.change(move |request| Event::CreateRequested { request, create: Box::new(create) }).await;
+    if let (Err(error), Some(stored)) = (&created, stored) {
+        context.forget_items(error, &stored).await;
+    }
+    created
 }
 
 /// Checks all fields, and names every one that is wrong.
@@ -93,12 +101,20 @@ fn check_places(context: &Context, spec: &MapRunSpec) -> Result<(), ApiError> {
         }
     };
     let reader = &spec.item_reader;
-    require_allowed("spec.item_reader.key", ObjectLocation::new(&reader.bucket, &reader.key));
+    let stages = spec.items.is_some() || reader.needs_staging();
+    if spec.items.is_none() {
+        require_allowed("spec.item_reader.key", ObjectLocation::new(&reader.bucket, &reader.key));
+    }
     if let Some(writer) = &spec.result_writer {
         require_allowed("spec.result_writer.prefix", ObjectLocation::new(&writer.bucket, &writer.prefix));
     } else if context.limits.system_location.0.is_empty() {
         let text = "is required: this cluster has no [s3] system_bucket, where failures would go without it";
         violations.push(FieldViolation::new("spec.result_writer", text));
+    }
+    if stages && context.limits.system_location.0.is_empty() {
+        let field = if spec.items.is_some() { "spec.items" } else { "spec.item_reader" };
+        let text = "must first be written as one object that can be cut; this cluster has no [s3] system_bucket for it";
+        violations.push(FieldViolation::new(field, text));
     }
     if violations.is_empty() { Ok(()) } else { Err(InvalidRequest { violations }.into()) }
 }
@@ -160,11 +176,7 @@ async fn check_destination(context: &Context, spec: &MapRunSpec) -> Result<(), A
 }
 
 /// What would come of the request: the run as it would begin, its first events, and what its submitter should know.
-async fn validate(
-    context: &Context,
-    checked: Checked,
-    source: &warifu_model::protocol::SourcePin,
-) -> Result<v1::MapRun, ApiError> {
+async fn validate(context: &Context, checked: Checked) -> Result<v1::MapRun, ApiError> {
     let handler = checked.spec.item_processor.handler.clone();
     let compensation = checked.spec.compensation.as_ref().map(|compensation| compensation.handler.clone());
     let wanted = [(handler, handler_warning as fn(&str) -> Warning)];
@@ -181,25 +193,23 @@ async fn validate(
     if let Some((handler, _)) = missing.first().filter(|_| checked.require_handler) {
         return Err(ApiError::HandlerNotAvailable(handler.clone()));
     }
-    let probe = context.probe(&checked.spec, source).await?;
-    let now = context.clock.now().wall;
-    let facts = TemplateFacts {
-        map_run: checked.id.clone(),
-        start_time: now,
-        entered_time: now,
-        redrive_count: 0,
-        source: source.place(),
-    };
-    let preview_events = context.preview(&checked.spec, source, facts, probe).await?;
+    let (source_bytes, preview_events) = context.first_events_of(&checked.id, &checked.spec).await?;
     let warning_of = |(handler, warning): (HandlerName, fn(&str) -> Warning)| warning(handler.as_str());
     let mut warnings: Vec<Warning> = missing.into_iter().map(warning_of).collect();
     if preview_events.is_empty() {
         warnings.push(Warning {
             reason: "NO_PREVIEW".into(),
-            message: "no item begins in the first bytes of the data, so there are no events to show".into(),
+            message: match checked.spec.item_reader.needs_staging() {
+                true => {
+                    "the source is rewritten before it is read, so there are no events to show yet".into()
+                }
+                false => {
+                    "no item begins in the first bytes of the data, so there are no events to show".into()
+                }
+            },
         });
     }
-    let view = view_of(checked, source.size_bytes, warnings, context.clock.now().wall);
+    let view = view_of(checked, source_bytes, warnings, context.clock.now().wall);
     Ok(v1::MapRun { preview_events, ..v1::MapRun::from(&view) })
 }
 

@@ -197,7 +197,7 @@ impl<'a> RecordReader<'a> {
             start_time: view.create_time,
             entered_time: view.start_time.unwrap_or(view.create_time),
             redrive_count: view.redrive_count,
-            source: run.pin.place(),
+            source: view.spec.item_source(),
         };
         let rules = RunEvents::new(&view.spec, facts).cut_rules(
             &view.spec,

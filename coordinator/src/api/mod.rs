@@ -21,6 +21,7 @@ mod create;
 mod error;
 mod failures;
 mod fleet_service;
+mod items;
 mod list;
 mod map_run_service;
 mod page;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use warifu_dataset::{
-    Batch, ByteRange, CutRules, EntryState, Item, Probe, ScanRequest, ShardPlan, SpanReader, SpanShard,
-    SpanStep, scan,
+    Batch, ByteRange, CutRules, EntryState, Header, Item, Probe, ScanRequest, ShardPlan, SpanReader,
+    SpanShard, SpanStep, scan,
 };
-use warifu_model::FirstItems;
-use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::template::TemplateFacts;
+use warifu_model::{FirstItems, MapRunId};
 
+use super::items::json_lines;
 use super::{ApiError, Context};
 use crate::reading::{EventItems, RunEvents, pinned_object, start};
 
@@ -23,30 +23,65 @@ const MAX_BYTES: u64 = 2 * 1024 * 1024;
 /// Bytes of events in an answer.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
+/// The first bytes of a source's data.
+struct Head<'a> {
+    probe: Probe,
+    /// From the data's start on.
+    bytes: &'a [u8],
+    /// The whole object's bytes.
+    size: u64,
+}
+
 impl Context {
-    /// The first events in AWS's shape; none if no item begins in the first bytes that count.
-    pub(super) async fn preview(
+    /// The size of the source, and its first events in AWS's shape: none if no item begins in the first bytes that count,
+    /// or if a worker has to rewrite it first.
+    pub(super) async fn first_events_of(
         &self,
+        id: &MapRunId,
         spec: &MapRunSpec,
-        source: &SourcePin,
-        facts: TemplateFacts,
-        probe: Probe,
-    ) -> Result<Vec<String>, ApiError> {
+    ) -> Result<(u64, Vec<String>), ApiError> {
+        let now = self.clock.now().wall;
+        let facts = TemplateFacts {
+            map_run: id.clone(),
+            start_time: now,
+            entered_time: now,
+            redrive_count: 0,
+            source: spec.item_source(),
+        };
+        let events = RunEvents::new(spec, facts);
+        if let Some(items) = &spec.items {
+            let data = json_lines(items);
+            let probe = Probe { header: Header::none(), data_start: 0, newlines_before_data: 0 };
+            let size = data.len() as u64;
+            return Ok((size, self.preview(spec, &events, Head { probe, bytes: &data, size })));
+        }
+        let source = self.pin_source(spec).await?;
+        if spec.item_reader.needs_staging() {
+            return Ok((source.size_bytes, Vec::new()));
+        }
+        let probe = self.probe(spec, &source).await?;
+        let end = source.size_bytes.min(probe.data_start + MAX_BYTES);
+        let object = pinned_object(&source);
+        let bytes = self.objects.read(&object, probe.data_start..end).await.map_err(ApiError::Source)?;
+        let size = source.size_bytes;
+        Ok((size, self.preview(spec, &events, Head { probe, bytes: &bytes, size })))
+    }
+
+    /// The first events of data that begins so.
+    fn preview(&self, spec: &MapRunSpec, events: &RunEvents, head: Head<'_>) -> Vec<String> {
+        let Head { probe, bytes, size } = head;
         let data_start = probe.data_start;
         let begins = spec.item_reader.range.map_or(0, |(first, _)| first);
-        let plan = ShardPlan::whole(data_start, source.size_bytes, self.shard_bytes);
+        let plan = ShardPlan::whole(data_start, size, self.shard_bytes);
         // Where items begin after that is known only when what lies before is scanned.
         if begins > data_start || plan.shard_count() == 0 {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let end = source.size_bytes.min(data_start + MAX_BYTES);
-        let bytes =
-            self.objects.read(&pinned_object(source), data_start..end).await.map_err(ApiError::Source)?;
-        let events = RunEvents::new(spec, facts);
+        let end = data_start + bytes.len() as u64;
         let mut rules = events.cut_rules(spec, probe.header, self.limits.max_record_bytes);
         let range = ByteRange::new(data_start, plan.range(0).end.min(end));
-        let at_end = end == source.size_bytes;
-        let shard = scan_shard(&rules, range, &bytes, at_end && range.end == end, spec.item_reader.max_items);
+        let at_end = end == size;
+        let shard = scan_shard(&rules, range, bytes, at_end && range.end == end, spec.item_reader.max_items);
         if let Some(auto_size) = spec.item_batcher.auto_size {
             let first = FirstItems {
                 items: shard.items.into(),
@@ -57,7 +92,7 @@ impl Context {
             rules.max_items = auto_size.choose(&first, spec.max_concurrency).items;
         }
         let reader = SpanReader::new(Arc::new(rules), shard, start(data_start));
-        Ok(first_events(&events, reader, &bytes, data_start, at_end))
+        first_events(events, reader, bytes, data_start, at_end)
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use warifu_common::object_store::{ObjectLocation, PinnedObject};
 use warifu_common::wire::{InvalidRequest, v1};
 use warifu_dataset::{Limits, Probe, ProbeError, probe};
-use warifu_model::MapRunId;
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::{LimitsUpdate, MapRunSpec};
+use warifu_model::{MapRunId, SourceObjects};
 
 use super::{ApiError, Context, map_run_id};
-use crate::reading::{dialect, pinned_object};
+use crate::reading::{pinned_object, source_pin};
 
 /// Bytes that the first look at a head takes; a longer header asks for more.
 const FIRST_HEAD_BYTES: u64 = 64 * 1024;
@@ -46,27 +46,36 @@ impl Context {
     pub(super) async fn pin_source(&self, spec: &MapRunSpec) -> Result<SourcePin, ApiError> {
         let reader = &spec.item_reader;
         let location = ObjectLocation::new(&reader.bucket, &reader.key);
+        if matches!(reader.objects, SourceObjects::Listed | SourceObjects::Flattened) {
+            return self.look_at_prefix(location).await;
+        }
         let (version_id, owner) = (reader.version_id.as_deref(), reader.expected_bucket_owner.as_deref());
         let pinned = self.objects.pin(&location, version_id, owner).await.map_err(ApiError::Source)?;
+        Ok(source_pin(pinned))
+    }
+
+    /// Whether a prefix can be listed. What it holds is pinned when a worker has rewritten it.
+    async fn look_at_prefix(&self, location: ObjectLocation) -> Result<SourcePin, ApiError> {
+        self.objects.list(&location.bucket, &location.key, 1).await.map_err(ApiError::Source)?;
         Ok(SourcePin {
-            bucket: pinned.location.bucket,
-            key: pinned.location.key,
-            version_id: pinned.version_id,
-            etag: pinned.etag,
-            size_bytes: pinned.size,
+            bucket: location.bucket,
+            key: location.key,
+            version_id: None,
+            etag: String::new(),
+            size_bytes: 0,
         })
     }
 
     /// Reads the head of the source and its header, as a worker will.
     pub(super) async fn probe(&self, spec: &MapRunSpec, pin: &SourcePin) -> Result<Probe, ApiError> {
         let object = pinned_object(pin);
-        let (dialect, limits) = (dialect(spec), self.data_limits());
+        let (format, limits) = (spec.item_reader.record_format(), self.data_limits());
         let mut wanted = FIRST_HEAD_BYTES;
         loop {
             let end = wanted.min(object.size);
             let head = self.objects.read(&object, 0..end).await.map_err(ApiError::Source)?;
             let at_end = end == object.size;
-            match probe(&head, at_end, &dialect, &spec.item_reader.header_location, &limits) {
+            match probe(&head, at_end, format, &spec.item_reader.header_location, &limits) {
                 Ok(probe) => return Ok(probe),
                 Err(ProbeError::NeedMore { bytes }) if !at_end && bytes > wanted => wanted = bytes,
                 Err(error) => return Err(not_readable(&object, &error)),

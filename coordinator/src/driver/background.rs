@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use warifu_common::error_chain::Chain;
-use warifu_common::object_store::ObjectStore;
+use warifu_common::object_store::{ObjectError, ObjectLocation, ObjectStore};
 use warifu_model::MapRunId;
 use warifu_scheduler::{Commit, CommitOutcome, Event, ManifestOrder};
 
@@ -17,6 +17,8 @@ use crate::state_store::{CommitError, StateStore, StoreError};
 const READ_BACK_ATTEMPTS: u32 = 5;
 /// Attempts to read records; then the term ends.
 const LOAD_ATTEMPTS: u32 = 8;
+/// Staged objects of a run that are deleted at once: each attempt leaves one.
+const MAX_STAGED_OBJECTS: usize = 1_000;
 /// Waits between them: the first, and the longest.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -113,6 +115,42 @@ pub(super) async fn write_manifest(
         redrive: order.redrive,
         result,
     }))
+}
+
+/// Deletes what was staged for a run, but for one object.
+pub(super) async fn clean_staged(
+    objects: Arc<dyn ObjectStore>,
+    map_run: MapRunId,
+    bucket: String,
+    prefix: String,
+    keep: Option<String>,
+) -> Finished {
+    if let Err(error) = delete_all(&*objects, &bucket, &prefix, keep.as_deref()).await {
+        let error = Chain(&error).to_string();
+        tracing::warn!(%map_run, bucket, prefix, error, "staged objects of a map run are left, delete them by hand");
+    }
+    Finished::Event(Box::new(Event::StagedCleaned { map_run }))
+}
+
+async fn delete_all(
+    objects: &dyn ObjectStore,
+    bucket: &str,
+    prefix: &str,
+    keep: Option<&str>,
+) -> Result<(), ObjectError> {
+    // Not every store can list them; what S3 does with uploads that are never completed, its lifecycle rules say.
+    if let Err(error) = objects.abort_uploads(bucket, prefix).await {
+        tracing::debug!(bucket, prefix, error = %Chain(&error), "unfinished uploads cannot be listed");
+    }
+    // A staging leaves one object, and there are few of them: one page is all.
+    let listed = match objects.list(bucket, prefix, MAX_STAGED_OBJECTS).await {
+        Err(ObjectError::NotFound { .. }) => return Ok(()),
+        listed => listed?,
+    };
+    for object in listed.into_iter().filter(|object| Some(object.key.as_str()) != keep) {
+        objects.delete(&ObjectLocation::new(bucket, object.key)).await?;
+    }
+    Ok(())
 }
 
 /// Reads records of a run, several times if need be; `None`: the store does not give them.

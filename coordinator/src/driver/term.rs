@@ -199,6 +199,10 @@ impl<'a> Term<'a> {
                 let (store, objects) = (self.driver.store.clone(), self.driver.objects.clone());
                 self.tasks.spawn(background::write_manifest(store, objects, *order));
             }
+            Effect::CleanStaged { map_run, bucket, prefix, keep } => {
+                let objects = self.driver.objects.clone();
+                self.tasks.spawn(background::clean_staged(objects, map_run, bucket, prefix, keep));
+            }
             Effect::RaiseAlert(alert) => tell(&self.driver.metrics, &alert),
             Effect::StepDown { reason } => self.stepping_down = Some(reason),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use warifu_common::object_store::{LocalFiles, ObjectLocation};
-use warifu_dataset::{Dialect, HeaderLocation, Limits, probe};
+use warifu_dataset::{HeaderLocation, Limits, RecordFormat, probe};
 use warifu_model::spec::{Compression, MapRunSpec, OutputType, ResultWriter, Transformation};
 use warifu_model::{FailureCounts, MapRunId, RunError, WallTime};
 use warifu_scheduler::record::{PartsRecord, Record};
@@ -247,7 +247,7 @@ async fn order_with_source(bucket: &Bucket, writer: ResultWriter, batched: bool)
     spec.item_batcher.max_items_per_batch = 2;
     spec.item_batcher.batch_input = None;
     let header = HeaderLocation::FirstRow;
-    let probe = probe(CSV.as_bytes(), true, &Dialect::default(), &header, &Limits::default());
+    let probe = probe(CSV.as_bytes(), true, RecordFormat::default(), &header, &Limits::default());
     let of_record = |record: u64| 3 + 3 * record;
     let pending = |first: u64, last: u64, skipped: u32| PendingItems {
         first_index: first,

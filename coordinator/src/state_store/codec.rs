@@ -142,28 +142,39 @@ impl Stored for StatusRecord {
     }
 }
 
-/// Version 2 has the size of batches behind what version 1 is.
+/// Version 2 has the size of batches behind what version 1 is; version 3 has a staged object, and one or none.
 impl Stored for PlanRecord {
     const KIND: &'static str = "plan";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn version(&self) -> u8 {
-        if self.batch_size.is_some() { 2 } else { 1 }
+        match self {
+            Self { staged: Some(_), .. } => 3,
+            Self { batch_size: Some(_), .. } => 2,
+            Self { .. } => 1,
+        }
     }
 
     fn body(&self) -> Result<Vec<u8>, BoxError> {
-        match &self.batch_size {
-            Some(size) => to_postcard(&(self, size)),
-            None => to_postcard(self),
+        match (&self.staged, &self.batch_size) {
+            (Some(staged), size) => to_postcard(&(self, size, staged)),
+            (None, Some(size)) => to_postcard(&(self, size)),
+            (None, None) => to_postcard(self),
         }
     }
 
     fn from_body(version: u8, body: &[u8]) -> Result<Self, BoxError> {
-        if version == 1 {
-            return from_postcard(body);
+        match version {
+            1 => from_postcard(body),
+            2 => {
+                let (plan, size): (Self, BatchSize) = from_postcard(body)?;
+                Ok(Self { batch_size: Some(size), ..plan })
+            }
+            _ => {
+                let (plan, batch_size, staged): (Self, _, SourcePin) = from_postcard(body)?;
+                Ok(Self { batch_size, staged: Some(staged), ..plan })
+            }
         }
-        let (plan, size): (PlanRecord, BatchSize) = from_postcard(body)?;
-        Ok(PlanRecord { batch_size: Some(size), ..plan })
     }
 }
 
@@ -340,6 +351,7 @@ mod tests {
             line(&samples::paced_status()),
             line(&samples::plan()),
             line(&samples::sized_plan()),
+            line(&samples::staged_plan()),
             line(&samples::shard(3)),
             line(&samples::failures(0..2)),
             line(&samples::parts(1)),

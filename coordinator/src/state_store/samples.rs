@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use warifu_dataset::{ByteRange, Dialect, Header, HeaderLocation, Limits, Probe, ShardPlan};
+use warifu_dataset::{ByteRange, Header, HeaderLocation, Limits, Probe, RecordFormat, ShardPlan};
 use warifu_model::protocol::{CallOutcome, SourcePin};
 use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
@@ -31,12 +31,16 @@ pub(crate) fn spec(key: &str) -> SpecRecord {
                 key: key.into(),
                 version_id: Some("v".into()),
                 expected_bucket_owner: None,
+                objects: Default::default(),
+                form: Default::default(),
+                encoding: Default::default(),
                 header_location: HeaderLocation::Given(vec!["h".into()]),
                 delimiter: Delimiter::Tab,
                 lenient_quotes: true,
                 max_items: Some(9),
                 range: Some((1, None)),
             },
+            items: None,
             item_selector: None,
             item_batcher: ItemBatcher {
                 configured: true,
@@ -159,7 +163,8 @@ pub(super) fn compensated_status() -> StatusRecord {
 
 pub(super) fn plan() -> PlanRecord {
     let header = Header { names: vec!["id".into(), "名".into()], range: ByteRange::new(3, 9) };
-    PlanRecord { probe: Probe { header, data_start: 10, newlines_before_data: 1 }, batch_size: None }
+    let probe = Probe { header, data_start: 10, newlines_before_data: 1 };
+    PlanRecord { probe, staged: None, batch_size: None }
 }
 
 pub(super) fn sized_plan() -> PlanRecord {
@@ -167,11 +172,22 @@ pub(super) fn sized_plan() -> PlanRecord {
     PlanRecord { batch_size: Some(size), ..plan() }
 }
 
+pub(super) fn staged_plan() -> PlanRecord {
+    let staged = SourcePin {
+        bucket: "system".into(),
+        key: "warifu/a/staged/1".into(),
+        version_id: None,
+        etag: "\"2\"".into(),
+        size_bytes: 99,
+    };
+    PlanRecord { staged: Some(staged), ..plan() }
+}
+
 pub(super) fn shard(number: u32) -> ShardRecord {
     let composer = warifu_dataset::Composer::new(
         &ShardPlan::whole(10, 300, 100),
         Some(9),
-        &Dialect::default(),
+        RecordFormat::default(),
         &Limits::default(),
     );
     let entry = warifu_dataset::EntryState::RecordStart;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use warifu_common::dataset::{
-    ByteRange, CutRules, Dialect, Limits, Probe, ScanRequest, ShardScan, probe, scan,
-};
+use warifu_common::dataset::{ByteRange, CutRules, Limits, Probe, ScanRequest, ShardScan, probe, scan};
 use warifu_common::model::protocol::{RunContext, RunFault, ScanOrder};
 use warifu_common::model::template::RunTemplates;
 
@@ -44,7 +42,7 @@ impl Source {
 
     pub(crate) fn probe(&self, context: &RunContext) -> Result<Probe, RunFault> {
         let location = &context.spec.item_reader.header_location;
-        probe(&self.csv, true, &dialect(context), location, &limits(context))
+        probe(&self.csv, true, context.spec.item_reader.record_format(), location, &limits(context))
             .map_err(|error| fault(format!("{error:?}")))
     }
 
@@ -66,11 +64,6 @@ impl Source {
 
 fn fault(cause: impl Into<String>) -> RunFault {
     RunFault { error: "Fleet.Unreadable".into(), cause: cause.into() }
-}
-
-fn dialect(context: &RunContext) -> Dialect {
-    let reader = &context.spec.item_reader;
-    Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes }
 }
 
 fn limits(context: &RunContext) -> Limits {

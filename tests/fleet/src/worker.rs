@@ -202,6 +202,7 @@ impl SimulatedWorker {
                 let probe = self.in_context(&map_run, |plan, context| plan.source.probe(context));
                 self.soon.push_back(SessionEvent::Probed { map_run, probe });
             }
+            SessionEffect::Stage(map_run) => unreachable!("{map_run} needs no staging"),
             SessionEffect::Scan(order) => {
                 let scan = self.in_context(&order.map_run, |plan, context| plan.source.scan(context, &order));
                 let (map_run, shard) = (order.map_run, order.shard);

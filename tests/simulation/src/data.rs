@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use warifu_dataset::{
     ByteRange, Composed, ComposedShard, Composer, CutRules, Dialect, Header, HeaderLocation, Limits, Probe,
-    ScanRequest, ShardPlan, ShardScan, SpanReader, SpanShard, SpanStep, probe, scan,
+    RecordFormat, ScanRequest, ShardPlan, ShardScan, SpanReader, SpanShard, SpanStep, probe, scan,
 };
 use warifu_model::protocol::ScanOrder;
 
 use crate::random::Random;
 
 const LIMITS: Limits = Limits { max_record_bytes: 4096, max_header_bytes: 4096, max_columns: 16 };
-const DIALECT: Dialect = Dialect { delimiter: b',', lenient_quotes: false };
+const FORMAT: RecordFormat = RecordFormat::Csv(Dialect { delimiter: b',', lenient_quotes: false });
 
 /// A source object and what is true of it.
 #[derive(Debug, Clone)]
@@ -52,14 +52,14 @@ impl DataSet {
 
     fn new(bytes: Vec<u8>, shard_bytes: u64, max_items: u32) -> Self {
         let probe =
-            probe(&bytes, true, &DIALECT, &HeaderLocation::FirstRow, &LIMITS).expect("the header is plain");
+            probe(&bytes, true, FORMAT, &HeaderLocation::FirstRow, &LIMITS).expect("the header is plain");
         let header: Header = probe.header.clone();
         let rules = Arc::new(CutRules {
             max_items,
             max_input_bytes: 262_144,
             envelope_bytes: 12,
             header,
-            dialect: DIALECT,
+            format: FORMAT,
             max_record_bytes: LIMITS.max_record_bytes,
             shape: None,
         });
@@ -70,7 +70,7 @@ impl DataSet {
 
     fn compose(&mut self) {
         let plan = ShardPlan::whole(self.probe.data_start, self.bytes.len() as u64, self.shard_bytes);
-        let mut composer = Composer::new(&plan, None, &DIALECT, &LIMITS);
+        let mut composer = Composer::new(&plan, None, FORMAT, &LIMITS);
         while !composer.is_complete() {
             let shard = composer.next_shard();
             let scan = self.scan_range(

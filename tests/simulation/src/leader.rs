@@ -131,6 +131,9 @@ impl World {
                     self.after(MS, Happening::ToLeader(index, Event::ShardsLoaded { map_run, shards }));
                 }
                 Effect::WriteManifest(order) => self.after(MS, Happening::ManifestWritten(index, order)),
+                Effect::CleanStaged { map_run, .. } => {
+                    self.after(MS, Happening::ToLeader(index, Event::StagedCleaned { map_run }));
+                }
                 Effect::RaiseAlert(alert) => self.check_alert(&alert)?,
                 Effect::StepDown { .. } => {
                     self.resign_at_times(index);

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use warifu_dataset::{
-    ByteRange, Composed, ComposedShard, Composer, CutRules, Dialect, Header, Limits, ScanRequest, ShardPlan,
-    ShardScan, scan,
+    ByteRange, Composed, ComposedShard, Composer, CutRules, Header, Limits, RecordFormat, ScanRequest,
+    ShardPlan, ShardScan, scan,
 };
 use warifu_model::RangeSet;
 use warifu_scheduler::record::{Record, ShardRecord};
@@ -119,9 +119,9 @@ fn planned_bytes() -> u64 {
 /// Records of the shards of a large object as they are once all of them are composed: 1 TiB in shards of 8 MiB.
 pub fn planned_records() -> impl Iterator<Item = ShardRecord> {
     let plan = ShardPlan::whole(0, u64::from(PLANNED_SHARDS) * SHARD_BYTES, SHARD_BYTES);
-    let (dialect, limits) = (Dialect::default(), Limits::default());
-    let first = scan_of_first_shard(&dialect, &limits);
-    let mut composer = Composer::new(&plan, None, &dialect, &limits);
+    let (format, limits) = (RecordFormat::default(), Limits::default());
+    let first = scan_of_first_shard(format, &limits);
+    let mut composer = Composer::new(&plan, None, format, &limits);
     std::iter::from_fn(move || {
         if composer.is_complete() {
             return None;
@@ -132,7 +132,7 @@ pub fn planned_records() -> impl Iterator<Item = ShardRecord> {
     })
 }
 
-fn scan_of_first_shard(dialect: &Dialect, limits: &Limits) -> ShardScan {
+fn scan_of_first_shard(format: RecordFormat, limits: &Limits) -> ShardScan {
     let rules = CutRules {
         max_items: 25,
         max_input_bytes: 262_144,
@@ -141,7 +141,7 @@ fn scan_of_first_shard(dialect: &Dialect, limits: &Limits) -> ShardScan {
             names: vec!["id".into(), "note".into(), "more".into()],
             range: ByteRange::new(0, 0),
         },
-        dialect: dialect.clone(),
+        format,
         max_record_bytes: limits.max_record_bytes,
         shape: None,
     };

@@ -170,6 +170,7 @@ impl World {
                 SessionEffect::CloseRun(_) | SessionEffect::Refused => {}
                 SessionEffect::Probe(map_run) => self.probe(index, life, map_run),
                 SessionEffect::Scan(order) => self.scan(index, life, &order),
+                SessionEffect::Stage(map_run) => return Err(format!("{map_run} needs no staging")),
                 SessionEffect::OpenLease(grant) => {
                     self.workers[index].grants.insert(grant.lease, grant);
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use warifu_common::object_store::{
-    ListedObject, MissingThing, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject,
+    ListedObject, MissingThing, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject, Upload,
 };
 
 use crate::plan::Plan;
@@ -98,21 +98,33 @@ impl ObjectStore for Objects {
         Ok(stored)
     }
 
+    async fn begin_upload(&self, location: &ObjectLocation, _: &str) -> Result<Box<dyn Upload>, ObjectError> {
+        let place = location.to_string();
+        Err(ObjectError::Invalid { place, reason: "nothing is staged in this network".into() })
+    }
+
+    async fn abort_uploads(&self, _: &str, _: &str) -> Result<(), ObjectError> {
+        Ok(())
+    }
+
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
         tokio::time::sleep(HALF * 2).await;
         self.objects().remove(location);
         Ok(())
     }
 
-    async fn list(
+    async fn list_after(
         &self,
         bucket: &str,
         prefix: &str,
+        after: &str,
         max_keys: usize,
     ) -> Result<Vec<ListedObject>, ObjectError> {
         tokio::time::sleep(HALF * 2).await;
         let objects = self.objects();
-        let listed = objects.iter().filter(|(at, _)| at.bucket == bucket && at.key.starts_with(prefix));
+        let listed = objects
+            .iter()
+            .filter(|(at, _)| at.bucket == bucket && at.key.starts_with(prefix) && at.key.as_str() > after);
         let listed = listed.map(|(at, bytes)| ListedObject {
             key: at.key.clone(),
             size: bytes.len() as u64,

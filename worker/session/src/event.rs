@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use warifu_dataset::{ByteRange, Probe, ShardScan};
 use warifu_model::protocol::{
-    CallOutcome, CoordinatorMessage, FailedItems, Grant, RunContext, RunFault, ScanOrder, WorkerMessage,
+    CallOutcome, CoordinatorMessage, FailedItems, Grant, RunContext, RunFault, ScanOrder, StagedSource,
+    WorkerMessage,
 };
 use warifu_model::{
     BatchOrdinal, LeaseId, MapRunId, PartRef, RangeSet, ReportNumber, ShardNumber, Timestamp,
@@ -57,6 +58,13 @@ pub enum SessionEvent {
         map_run: MapRunId,
         /// What it says.
         probe: Result<Probe, RunFault>,
+    },
+    /// A source was rewritten.
+    Staged {
+        /// The run.
+        map_run: MapRunId,
+        /// What came of it.
+        staged: Result<StagedSource, RunFault>,
     },
     /// A shard was scanned.
     Scanned {
@@ -134,6 +142,8 @@ pub enum SessionEffect {
     CloseRun(MapRunId),
     /// Read the head of a run's source.
     Probe(MapRunId),
+    /// Rewrite a run's source; answer with `Staged`. One that is being rewritten goes on.
+    Stage(MapRunId),
     /// Scan a shard.
     Scan(ScanOrder),
     /// A lease began: its bytes may be fetched.

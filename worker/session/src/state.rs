@@ -164,6 +164,9 @@ impl SessionState {
             SessionEvent::Probed { map_run, probe } => {
                 self.say(WorkerMessage::Probed { map_run, probe }, effects)
             }
+            SessionEvent::Staged { map_run, staged } => {
+                self.say(WorkerMessage::Staged { map_run, staged }, effects);
+            }
             SessionEvent::Scanned { map_run, shard, scan } => {
                 self.say(WorkerMessage::Scanned { map_run, shard, scan }, effects);
             }
@@ -226,6 +229,7 @@ impl SessionState {
                 effects.push(SessionEffect::CloseRun(map_run));
             }
             CoordinatorMessage::Probe { map_run } => effects.push(SessionEffect::Probe(map_run)),
+            CoordinatorMessage::Stage { map_run } => effects.push(SessionEffect::Stage(map_run)),
             CoordinatorMessage::Scan(order) => effects.push(SessionEffect::Scan(order)),
             CoordinatorMessage::Grant(grant) => self.on_grant(grant, effects),
             CoordinatorMessage::Slots { map_run, slots } => *self.held.entry(map_run).or_default() += slots,

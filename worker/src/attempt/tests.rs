@@ -248,7 +248,7 @@ async fn handlers_and_result_files_see_items_in_their_shape() {
         assert_eq!(call.item(2).get("a").unwrap(), "3");
         assert_eq!(call.item(0).get("all"), None);
         let of_path = warifu_common::dataset::JsonPath::parse("$.of.all.a").unwrap();
-        assert_eq!(call.item(1).get_at(&of_path).unwrap(), "2");
+        assert_eq!(call.item(1).field_at(&of_path).into_text().unwrap(), "2");
         let names: Vec<_> = call.item(0).fields().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names, ["n", "of", "a"]);
         let HandlerAnswer::Answered { outputs, .. } = Echo.call(call, cancel).await else { unreachable!() };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use warifu_common::dataset::{Batch, Item, ItemShape, JsonPath, PathStep};
+use warifu_common::dataset::{Batch, Field, Item, ItemShape, JsonPath, PathStep};
 use warifu_common::model::template::{BatchHole, RunTemplates};
 use warifu_common::model::{MapRunId, WallTime, WorkerId};
 
@@ -155,48 +155,68 @@ impl<'a> CallItem<'a> {
         self.index
     }
 
-    /// The value of a field; `None` if the item has no such field. A value that is no text is given as JSON.
+    /// The text of a field: the value in a column of CSV; of a member of a JSON object, or of an `itemSelector`, the string, or
+    /// other values as compact JSON. `None` if there is no such field, or it is null.
     pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.field(name).into_text()
+    }
+
+    /// The same, told apart.
+    pub fn field(&self, name: &str) -> Field<'a> {
         match self.shape {
-            Some(shape) => shape.text(name, self.index, self.item),
-            None => self.item.get(name).map(Cow::Borrowed),
+            Some(shape) => shape.field(name, self.index, self.item),
+            None => self.item.field(name),
         }
     }
 
-    /// The value that a path names; `None` if it names none. A value that is no text is given as JSON.
-    pub fn get_at(&self, path: &JsonPath) -> Option<Cow<'a, str>> {
+    /// What a path names in the item.
+    pub fn field_at(&self, path: &JsonPath) -> Field<'a> {
         match (self.shape, path.steps()) {
-            (None, [PathStep::Name(name)]) => self.item.get(name).map(Cow::Borrowed),
-            (Some(_), _) | (None, _) => {
+            (None, [PathStep::Name(name)]) => self.item.field(name),
+            (None, _) => self.item.field_at(path),
+            (Some(_), _) => {
                 let mut json = Vec::new();
                 self.write_json(&mut json);
-                let json = std::str::from_utf8(&json).ok()?;
-                path.find_in_text(json).map(|value| Cow::Owned(text_of(value)))
+                let found = std::str::from_utf8(&json).ok().and_then(|json| path.find_in_text(json));
+                found.map_or(Field::Missing, |found| Field::of_json(Cow::Owned(found.to_owned())))
             }
         }
     }
 
-    /// All fields: of the data in the order of the header, of an `itemSelector` in its order.
+    /// Names of fields: of an `itemSelector` in its order, columns in the order of the header, or a JSON object's members as they
+    /// stand.
+    pub fn names(&self) -> impl Iterator<Item = Cow<'a, str>> {
+        let shaped = self.shape.into_iter().flat_map(ItemShape::fields);
+        let bare = self.shape.is_none().then(|| self.item.names()).into_iter().flatten();
+        shaped.map(|field| Cow::Borrowed(field.name())).chain(bare)
+    }
+
+    /// All fields as texts: columns in the order of the header, or what an `itemSelector` makes of them in its order, other values
+    /// as JSON and `null` as no text at all. None of an item whose source is JSON: those are told apart in [`json`](Self::json).
     pub fn fields(&self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
-        let (index, item, shape) = (self.index, self.item, self.shape);
-        let shaped = shape.into_iter().flat_map(ItemShape::fields);
-        let bare = shape.is_none().then(|| item.fields()).into_iter().flatten();
+        let (index, item) = (self.index, self.item);
+        let shaped = self.shape.filter(|_| item.json().is_none());
+        let shaped = shaped.into_iter().flat_map(ItemShape::fields);
+        let bare = self.shape.is_none().then(|| item.fields()).into_iter().flatten();
         shaped
-            .map(move |field| (field.name(), field.text(index, item)))
+            .map(move |field| (field.name(), field.value(index, item).into_text().unwrap_or_default()))
             .chain(bare.map(|(name, text)| (name, Cow::Borrowed(text))))
     }
 
-    /// Appends the item as a compact JSON object.
+    /// The item as compact JSON, shaped if an `itemSelector` does, if that is what the source holds; `None` of CSV.
+    pub fn json(&self) -> Option<Cow<'a, str>> {
+        let json = self.item.json()?;
+        let Some(shape) = self.shape else { return Some(Cow::Borrowed(json)) };
+        let mut shaped = Vec::new();
+        shape.write_item(self.index, self.item, &mut shaped);
+        Some(Cow::Owned(String::from_utf8(shaped).expect("shapes and items are text")))
+    }
+
+    /// Appends the item as compact JSON: of CSV an object of strings.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self.shape {
             Some(shape) => shape.write_item(self.index, self.item, out),
             None => self.item.write_json(out),
         }
     }
-}
-
-/// What a JSON value says as a text: a string itself, anything else its JSON.
-fn text_of(json: &str) -> String {
-    let string = json.starts_with('"').then(|| serde_json::from_str(json).ok()).flatten();
-    string.unwrap_or_else(|| json.to_owned())
 }

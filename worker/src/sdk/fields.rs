@@ -1,4 +1,5 @@
-//! An item's fields as a type of the author's: texts are read as what the type wants, and never guessed.
+//! An item's fields as a type of the author's: texts are read as what the type wants, and never guessed. An item that is
+//! JSON has types of its own.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +15,10 @@ use crate::handler::CallItem;
 
 /// Reads an item. The error names the field.
 pub(super) fn read_item<T: DeserializeOwned>(item: CallItem<'_>) -> Result<T, FieldError> {
-    T::deserialize(Fields { rest: item.fields(), next: None })
+    match item.json() {
+        Some(json) => serde_json::from_str(&json).map_err(de::Error::custom),
+        None => T::deserialize(Fields { rest: item.fields(), next: None }),
+    }
 }
 
 /// What is wrong with an item.

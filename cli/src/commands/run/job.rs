@@ -79,7 +79,7 @@ impl JobArgs {
             item_reader: Some(ItemReader {
                 bucket: source.bucket.clone(),
                 key: source.key.clone(),
-                reader_config: Some(self.to_reader_config()),
+                reader_config: Some(self.to_reader_config(&source.key)),
                 ..ItemReader::default()
             }),
             item_batcher: Some(ItemBatcher {
@@ -95,14 +95,14 @@ impl JobArgs {
         })
     }
 
-    fn to_reader_config(&self) -> ReaderConfig {
+    fn to_reader_config(&self, key: &str) -> ReaderConfig {
         let header = if self.csv_headers.is_empty() {
             csv_header_location::Type::FirstRow
         } else {
             csv_header_location::Type::Given
         };
         ReaderConfig {
-            input_type: input_type::Type::Csv.into(),
+            input_type: input_type_of(key).into(),
             csv_header_location: header.into(),
             csv_headers: self.csv_headers.clone(),
             csv_delimiter: self.csv_delimiter.to_wire().into(),
@@ -110,6 +110,17 @@ impl JobArgs {
             lenient_quotes: self.lenient_quotes,
             ..ReaderConfig::default()
         }
+    }
+}
+
+/// The form that the end of a key names, whatever it is compressed with; CSV if it names none.
+fn input_type_of(key: &str) -> input_type::Type {
+    let key = key.to_ascii_lowercase();
+    let plain = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| key.strip_suffix(suffix));
+    match plain.unwrap_or(&key).rsplit_once('.') {
+        Some((_, "jsonl" | "ndjson")) => input_type::Type::Jsonl,
+        Some((_, "json")) => input_type::Type::Json,
+        _ => input_type::Type::Csv,
     }
 }
 
@@ -144,6 +155,22 @@ mod tests {
     struct Flags {
         #[command(flatten)]
         job: JobArgs,
+    }
+
+    #[test]
+    fn the_key_says_what_the_source_holds() {
+        use input_type::Type::{Csv, Json, Jsonl};
+        for (key, form) in [
+            ("a.csv", Csv),
+            ("a.csv.gz", Csv),
+            ("a", Csv),
+            ("a.jsonl", Jsonl),
+            ("A.NDJSON.ZST", Jsonl),
+            ("a.json.gz", Json),
+            ("json", Csv),
+        ] {
+            assert_eq!(input_type_of(key), form, "{key}");
+        }
     }
 
     fn spec(flags: &[&str]) -> MapRunSpec {

@@ -39,7 +39,7 @@ const MOST_IMPLIED_SLOTS: u32 = 256;
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// A CSV file, or s3://bucket/key
+    /// A file, or s3://bucket/key: CSV, or what its end says (.jsonl, .json; .gz and .zst around them)
     #[arg(value_name = "INPUT")]
     input: String,
     /// What handles the batches.

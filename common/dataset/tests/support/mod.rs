@@ -106,7 +106,7 @@ impl Case {
             max_input_bytes: self.input_bytes,
             envelope_bytes: ENVELOPE.len() as u64,
             header,
-            dialect: self.dialect.clone(),
+            format: self.dialect.into(),
             max_record_bytes: self.max_record_bytes,
             shape: self.selector.as_deref().map(shape_of),
         }
@@ -127,7 +127,7 @@ pub fn probe_growing(object: &[u8], case: &Case) -> Result<Probe, ProbeError> {
     loop {
         let given = object.len().min(head);
         let at_end = given == object.len();
-        match probe(&object[..given], at_end, &case.dialect, &case.location, &case.limits()) {
+        match probe(&object[..given], at_end, case.dialect.into(), &case.location, &case.limits()) {
             Err(ProbeError::NeedMore { bytes }) => {
                 assert!(!at_end && bytes > given as u64, "asks for more than there is");
                 head = bytes as usize;
@@ -159,13 +159,13 @@ pub fn scan_shard(
 
 fn forced_entry(object: &[u8], case: &Case, plan: &ShardPlan, shard: u32) -> Option<EntryState> {
     let before = (shard > 0).then(|| object[plan.range(shard).start as usize - 1]);
-    let possible = EntryState::possible_after(before, case.dialect.delimiter);
+    let possible = EntryState::possible_after(before, case.dialect.into());
     case.forced_guess.map(|guess| possible[guess % possible.len()])
 }
 
 /// Scans and composes all shards.
 pub fn compose_all(object: &[u8], case: &Case, plan: &ShardPlan, rules: &CutRules) -> Outcome {
-    let mut composer = Composer::new(plan, case.max_items, &case.dialect, &case.limits());
+    let mut composer = Composer::new(plan, case.max_items, case.dialect.into(), &case.limits());
     let mut outcome = Outcome { shards: Vec::new(), problem: None, items: 0, rescans: 0 };
     while !composer.is_complete() {
         let shard = composer.next_shard();
@@ -176,13 +176,13 @@ pub fn compose_all(object: &[u8], case: &Case, plan: &ShardPlan, rules: &CutRule
             shard,
             (forced_entry(object, case, plan, shard), case.first_limit),
         );
-        machine::check_exits(object, &first, rules.dialect.delimiter, shard == 0);
+        machine::check_exits(object, &first, case.dialect.delimiter, shard == 0);
         let mut composed = composer.compose(&first);
         if let Composed::Rescan { entry, item_limit } = composed {
             outcome.rescans += 1;
             assert_eq!((entry, item_limit), (composer.entry(), composer.item_limit()));
             let second = scan_shard(object, plan, rules, shard, (Some(entry), item_limit));
-            machine::check_exits(object, &second, rules.dialect.delimiter, shard == 0);
+            machine::check_exits(object, &second, case.dialect.delimiter, shard == 0);
             composed = composer.compose(&second);
         }
         match composed {

@@ -1,7 +1,9 @@
 //! What must come out, computed with the `csv` crate and without any cuts.
 
 use serde_json::{Map, Value};
-use warifu_dataset::{Batch, ByteRange, CutRules, DataProblem, EntryState, HeaderLocation, Probe, ShardPlan};
+use warifu_dataset::{
+    Batch, ByteRange, CutRules, DataProblem, EntryState, HeaderLocation, ItemProblem, Probe, ShardPlan,
+};
 
 use super::machine::walk;
 use super::{Case, ENVELOPE, Selected, entry_name};
@@ -229,11 +231,11 @@ pub fn check_batch(
 }
 
 fn check_fields(item: &warifu_dataset::Item, names: &[String], expected: &ExpectedItem) {
-    assert_eq!(item.invalid_utf8(), None);
+    assert_eq!(item.problem(), None);
     let mut map = Map::new();
     for (column, name) in names.iter().enumerate() {
         let value = std::str::from_utf8(expected.fields.get(column).map_or(&[], Vec::as_slice)).unwrap();
-        assert_eq!(item.get(name), Some(value));
+        assert_eq!(item.get(name).as_deref(), Some(value));
         map.insert(name.clone(), Value::String(value.to_owned()));
     }
     let mut json = Vec::new();
@@ -266,7 +268,7 @@ fn check_shape(item: &warifu_dataset::Item, case: &Case, rules: &CutRules, expec
     }
     let written: Map<String, Value> = serde_json::from_slice(&json).unwrap();
     for (place, selected) in selector.iter().enumerate() {
-        let text = shape.text(&entry_name(place), u64::MAX, item).unwrap();
+        let text = shape.field(&entry_name(place), u64::MAX, item).into_text().unwrap();
         match &written[&entry_name(place)] {
             Value::String(written) => assert_eq!(text, written.as_str()),
             other => assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), *other),
@@ -278,7 +280,7 @@ fn check_shape(item: &warifu_dataset::Item, case: &Case, rules: &CutRules, expec
 }
 
 fn check_invalid(item: &warifu_dataset::Item, offset: u64) {
-    assert_eq!(item.invalid_utf8(), Some(offset));
+    assert_eq!(item.problem(), Some(ItemProblem::InvalidUtf8 { offset }));
     assert_eq!(item.fields().count(), 0);
     let mut json = Vec::new();
     item.write_json(&mut json);

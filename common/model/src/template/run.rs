@@ -1,8 +1,6 @@
 //! All templates of one run, ready to be filled.
 
-use warifu_dataset::{
-    CUT_VERSION, CutRules, Dialect, Header, ItemHole, ItemShape, JsonPath, MEASURED_DIGITS, Shape,
-};
+use warifu_dataset::{CUT_VERSION, CutRules, Header, ItemHole, ItemShape, JsonPath, MEASURED_DIGITS, Shape};
 
 use super::{BatchHole, PayloadHole, Template, TemplateFacts, TemplateHole, TemplateProblem, takes_by_path};
 use crate::spec::{ItemBatcher, MapRunSpec};
@@ -51,13 +49,12 @@ impl RunTemplates {
 
     /// How batches of `spec` are cut, whose templates these are.
     pub fn cut_rules(&self, spec: &MapRunSpec, header: Header, max_record_bytes: u64) -> CutRules {
-        let reader = &spec.item_reader;
         CutRules {
             max_items: spec.item_batcher.max_items_per_batch,
             max_input_bytes: spec.item_batcher.max_input_bytes_per_batch,
             envelope_bytes: self.envelope_bytes(),
             header,
-            dialect: Dialect { delimiter: reader.delimiter.byte(), lenient_quotes: reader.lenient_quotes },
+            format: spec.item_reader.record_format(),
             max_record_bytes,
             shape: self.item.clone(),
         }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::{
     ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
-    StoredObject, check_put_size, check_range,
+    StoredObject, Upload, check_put_size, check_range,
 };
 
 mod answer;
@@ -26,11 +26,13 @@ mod clock;
 mod connection;
 mod part;
 mod settings;
+mod upload;
 
 use answer::Request;
 use connection::Connection;
 use part::Part;
 pub use settings::{S3Settings, S3Timeouts};
+use upload::MultipartUpload;
 
 /// Most keys that S3 lists in one answer.
 const LIST_PAGE_KEYS: usize = 1_000;
@@ -101,6 +103,18 @@ impl ObjectStore for S3Store {
         Ok(StoredObject { size, etag: answer.e_tag.unwrap_or_default() })
     }
 
+    async fn begin_upload(
+        &self,
+        location: &ObjectLocation,
+        content_type: &str,
+    ) -> Result<Box<dyn Upload>, ObjectError> {
+        Ok(Box::new(MultipartUpload::begin(self, location, content_type).await?))
+    }
+
+    async fn abort_uploads(&self, bucket: &str, prefix: &str) -> Result<(), ObjectError> {
+        self.abort_uploads_under(bucket, prefix).await
+    }
+
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
         let request = &Request::new(ObjectAction::Delete, location);
         let delete = |client: Client| {
@@ -113,17 +127,18 @@ impl ObjectStore for S3Store {
         }
     }
 
-    async fn list(
+    async fn list_after(
         &self,
         bucket: &str,
         prefix: &str,
+        after: &str,
         max_keys: usize,
     ) -> Result<Vec<ListedObject>, ObjectError> {
         let mut listed = Vec::new();
         let mut next_page = None;
         while listed.len() < max_keys {
             let page_keys = LIST_PAGE_KEYS.min(max_keys - listed.len());
-            let page = self.list_page(bucket, prefix, page_keys, next_page).await?;
+            let page = self.list_page(bucket, prefix, after, page_keys, next_page).await?;
             listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(listed_object));
             next_page = page.next_continuation_token;
             if next_page.is_none() {
@@ -160,6 +175,7 @@ impl S3Store {
         &self,
         bucket: &str,
         prefix: &str,
+        after: &str,
         page_keys: usize,
         page_token: Option<String>,
     ) -> Result<ListObjectsV2Output, ObjectError> {
@@ -170,6 +186,7 @@ impl S3Store {
                 .bucket(bucket)
                 .prefix(prefix)
                 .max_keys(page_keys as i32)
+                .set_start_after((!after.is_empty()).then(|| after.to_owned()))
                 .set_continuation_token(page_token.clone());
             async move { call.send().await.map_err(|error| request.failed(error)) }
         };

@@ -13,6 +13,7 @@ mod open_run;
 mod range_set;
 mod report;
 mod scan;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -77,6 +78,9 @@ impl From<&WorkerMessage> for v1::ConnectRequest {
                 FromWorkerWire::Shrink(v1::Shrink { map_run_id: map_run.to_string(), slots: *slots })
             }
             WorkerMessage::Probed { map_run, probe } => FromWorkerWire::Probed(scan::probed(map_run, probe)),
+            WorkerMessage::Staged { map_run, staged } => {
+                FromWorkerWire::Staged(stage::staged(map_run, staged))
+            }
             WorkerMessage::Scanned { map_run, shard, scan } => {
                 FromWorkerWire::Scanned(scan::scanned(map_run, *shard, scan))
             }
@@ -110,6 +114,7 @@ impl TryFrom<v1::ConnectRequest> for WorkerMessage {
                 WorkerMessage::Shrink { map_run: map_run(&shrink.map_run_id)?, slots: shrink.slots }
             }
             FromWorkerWire::Probed(probed) => scan::read_probed(probed)?,
+            FromWorkerWire::Staged(staged) => stage::read_staged(staged)?,
             FromWorkerWire::Scanned(scanned) => scan::read_scanned(scanned)?,
             FromWorkerWire::Fault(fault) => WorkerMessage::Fault {
                 map_run: map_run(&fault.map_run_id)?,
@@ -132,6 +137,9 @@ impl From<&CoordinatorMessage> for v1::ConnectResponse {
             CoordinatorMessage::OpenRun(context) => FromLeaderWire::OpenRun(context.as_ref().into()),
             CoordinatorMessage::CloseRun { map_run } => {
                 FromLeaderWire::CloseRun(v1::CloseRun { map_run_id: map_run.to_string() })
+            }
+            CoordinatorMessage::Stage { map_run } => {
+                FromLeaderWire::Stage(v1::Stage { map_run_id: map_run.to_string() })
             }
             CoordinatorMessage::Probe { map_run } => {
                 FromLeaderWire::Probe(v1::Probe { map_run_id: map_run.to_string() })
@@ -181,6 +189,9 @@ impl TryFrom<v1::ConnectResponse> for FromCoordinator {
             FromLeaderWire::OpenRun(context) => CoordinatorMessage::OpenRun(open_run::read(context)?),
             FromLeaderWire::CloseRun(close) => {
                 CoordinatorMessage::CloseRun { map_run: map_run(&close.map_run_id)? }
+            }
+            FromLeaderWire::Stage(stage) => {
+                CoordinatorMessage::Stage { map_run: map_run(&stage.map_run_id)? }
             }
             FromLeaderWire::Probe(probe) => {
                 CoordinatorMessage::Probe { map_run: map_run(&probe.map_run_id)? }

@@ -34,6 +34,9 @@ impl From<&RunContext> for v1::OpenRun {
                 Some(_) => context.spec.item_batcher.max_items_per_batch,
                 None => 0,
             },
+            staging: Some(location(&context.staging)),
+            max_staged_bytes: context.max_staged_bytes,
+            item_source: context.item_source.clone(),
         }
     }
 }
@@ -54,6 +57,9 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
         inline_output_bytes: context.inline_output_bytes,
         create_time: read_time(context.create_time),
         start_time: read_time(context.start_time),
+        staging: read_location(required(context.staging, "staging")?),
+        max_staged_bytes: context.max_staged_bytes,
+        item_source: context.item_source,
     }))
 }
 
@@ -70,7 +76,7 @@ fn read_time(time: Option<Timestamp>) -> WallTime {
     time.map_or(WallTime(0), |time| wall_time(&time))
 }
 
-fn source(pin: &SourcePin) -> v1::SourcePin {
+pub(super) fn source(pin: &SourcePin) -> v1::SourcePin {
     v1::SourcePin {
         bucket: pin.bucket.clone(),
         key: pin.key.clone(),
@@ -80,7 +86,7 @@ fn source(pin: &SourcePin) -> v1::SourcePin {
     }
 }
 
-fn read_source(pin: v1::SourcePin) -> SourcePin {
+pub(super) fn read_source(pin: v1::SourcePin) -> SourcePin {
     SourcePin {
         bucket: pin.bucket,
         key: pin.key,

@@ -46,11 +46,7 @@ impl TryFrom<v1::Scan> for ScanOrder {
 pub(super) fn probed(map_run: &MapRunId, probe: &Result<Probe, RunFault>) -> v1::Probed {
     use v1::probed::Outcome;
     let outcome = match probe {
-        Ok(probe) => Outcome::Head(v1::SourceHead {
-            header: Some((&probe.header).into()),
-            data_start: probe.data_start,
-            newlines_before_data: probe.newlines_before_data,
-        }),
+        Ok(probe) => Outcome::Head(probe.into()),
         Err(fault) => Outcome::Fault(fault.into()),
     };
     v1::Probed { map_run_id: map_run.to_string(), outcome: Some(outcome) }
@@ -59,14 +55,32 @@ pub(super) fn probed(map_run: &MapRunId, probe: &Result<Probe, RunFault>) -> v1:
 pub(super) fn read_probed(probed: v1::Probed) -> Result<WorkerMessage, InvalidMessage> {
     use v1::probed::Outcome;
     let probe = match required(probed.outcome, "outcome")? {
-        Outcome::Head(head) => Ok(Probe {
-            header: required(head.header, "header")?.try_into()?,
-            data_start: head.data_start,
-            newlines_before_data: head.newlines_before_data,
-        }),
+        Outcome::Head(head) => Ok(head.try_into()?),
         Outcome::Fault(fault) => Err(fault.into()),
     };
     Ok(WorkerMessage::Probed { map_run: map_run(&probed.map_run_id)?, probe })
+}
+
+impl From<&Probe> for v1::SourceHead {
+    fn from(probe: &Probe) -> Self {
+        v1::SourceHead {
+            header: Some((&probe.header).into()),
+            data_start: probe.data_start,
+            newlines_before_data: probe.newlines_before_data,
+        }
+    }
+}
+
+impl TryFrom<v1::SourceHead> for Probe {
+    type Error = InvalidMessage;
+
+    fn try_from(head: v1::SourceHead) -> Result<Self, InvalidMessage> {
+        Ok(Probe {
+            header: required(head.header, "header")?.try_into()?,
+            data_start: head.data_start,
+            newlines_before_data: head.newlines_before_data,
+        })
+    }
 }
 
 pub(super) fn scanned(

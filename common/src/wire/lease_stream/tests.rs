@@ -136,6 +136,11 @@ fn shard_scan() -> ShardScan {
     }
 }
 
+fn staged_source() -> StagedSource {
+    let source = context(None, None).source;
+    StagedSource { source, probe: Probe { header: header(), data_start: 21, newlines_before_data: 1 } }
+}
+
 fn worker_messages() -> Vec<WorkerMessage> {
     let probe = Probe { header: header(), data_start: 21, newlines_before_data: 1 };
     vec![
@@ -147,6 +152,8 @@ fn worker_messages() -> Vec<WorkerMessage> {
         WorkerMessage::Shrink { map_run: run(), slots: 3 },
         WorkerMessage::Probed { map_run: run(), probe: Ok(probe) },
         WorkerMessage::Probed { map_run: run(), probe: Err(fault()) },
+        WorkerMessage::Staged { map_run: run(), staged: Ok(staged_source()) },
+        WorkerMessage::Staged { map_run: run(), staged: Err(fault()) },
         WorkerMessage::Scanned { map_run: run(), shard: ShardNumber(2), scan: Ok(shard_scan()) },
         WorkerMessage::Scanned { map_run: run(), shard: ShardNumber(2), scan: Err(fault()) },
         WorkerMessage::Fault { map_run: run(), redrive: 2, fault: fault() },
@@ -183,6 +190,9 @@ itemProcessor: {handler: echo, retry: [{errorEquals: [States.ALL], jitterStrateg
         inline_output_bytes: 4096,
         create_time: WallTime(1_700_000_000_123),
         start_time: WallTime(1_700_000_001_000),
+        staging: ("system".into(), "warifu/run-1/staged/".into()),
+        max_staged_bytes: 1 << 40,
+        item_source: "s3://input/users.csv".into(),
     }
 }
 
@@ -257,6 +267,7 @@ fn coordinator_messages() -> Vec<CoordinatorMessage> {
         ))),
         CoordinatorMessage::CloseRun { map_run: run() },
         CoordinatorMessage::Probe { map_run: run() },
+        CoordinatorMessage::Stage { map_run: run() },
         order(None, Some(0)),
         order(Some(EntryState::Quoted), None),
         CoordinatorMessage::Grant(grant()),

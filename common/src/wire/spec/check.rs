@@ -1,7 +1,7 @@
 //! Checks that several parts of a specification share.
 
-use prost_types::Struct;
 use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::wire::codec::{MAX_SAFE_INTEGER, UNSAFE_INTEGER, object_to_json};
@@ -57,6 +57,13 @@ pub(super) fn free_form(
     let object = object?;
     check_object(object, field, violations);
     Some(object_to_json(object))
+}
+
+/// Notes numbers in a free-form value that do not survive a double.
+pub(super) fn free_form_value(value: &Value, field: &str, violations: &mut Violations) {
+    if let Some(kind) = &value.kind {
+        check_value(kind, field, violations);
+    }
 }
 
 fn check_object(object: &Struct, field: &str, violations: &mut Violations) {

@@ -6,6 +6,9 @@
 mod batcher;
 mod check;
 mod compensation;
+#[cfg(test)]
+mod input_tests;
+mod items;
 mod labels;
 mod limits;
 mod processor;
@@ -35,9 +38,15 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         check_size(spec, &mut violations);
         refuse_unsupported(spec, &mut violations);
         let input = check::free_form(spec.input.as_ref(), "spec.input", &mut violations).unwrap_or_default();
+        let items = items::read(&spec.items, &mut violations);
         let wire_reader = spec.item_reader.as_ref();
-        let wire_reader = wire_reader.map(|reader| templates::resolved(reader, &input, &mut violations));
-        let item_reader = reader::read(wire_reader.as_ref(), &mut violations);
+        let item_reader = match &items {
+            Some(_) => items::in_place_of(wire_reader, &mut violations),
+            None => {
+                let resolved = wire_reader.map(|reader| templates::resolved(reader, &input, &mut violations));
+                reader::read(resolved.as_ref(), &mut violations)
+            }
+        };
         let item_selector =
             check::free_form(spec.item_selector.as_ref(), "spec.item_selector", &mut violations);
         let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
@@ -52,6 +61,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
         };
         let spec = MapRunSpec {
             item_reader,
+            items,
             item_selector,
             item_batcher,
             item_processor,
@@ -82,11 +92,6 @@ fn check_size(spec: &v1::MapRunSpec, violations: &mut Violations) {
 }
 
 fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
-    violations.refuse_unsupported(
-        !spec.items.is_empty(),
-        "spec.items",
-        "giving the items in the job (upload them and use itemReader instead)",
-    );
     violations.refuse_unsupported(
         spec.adaptive_concurrency.is_some(),
         "spec.adaptive_concurrency",

@@ -2,55 +2,74 @@
 
 use warifu_dataset::HeaderLocation;
 use warifu_model::spec::{Delimiter, ItemReader};
+use warifu_model::{CsvEncoding, InputForm, SourceObjects};
 
 use super::check;
 use crate::wire::v1;
 use crate::wire::violation::{Violations, quoted};
 
 const FIELD: &str = "spec.item_reader";
-const CONFIG: &str = "spec.item_reader.reader_config";
 
 /// How AWS names the reading of one object; its partition may differ.
 const GET_OBJECT: &str = ":states:::s3:getObject";
 /// How AWS names a listing.
 const LIST_OBJECTS: &str = ":states:::s3:listObjectsV2";
+/// Longest pointer to the items.
+const MAX_POINTER_BYTES: usize = 2000;
 
 /// What the job says about its source, or nothing if something is wrong with it. Its paths are resolved.
 pub(super) fn read(reader: Option<&v1::ItemReader>, violations: &mut Violations) -> Option<ItemReader> {
     let Some(reader) = reader else {
-        violations.add(FIELD, "is required: name bucket, key and readerConfig");
+        violations.add(FIELD, "is required: name bucket, key and readerConfig, or give the items");
         return None;
     };
     refuse_unsupported(reader, violations);
     check_place(reader, violations);
     let range = byte_range(&reader.range, violations);
-    let Some(config) = &reader.reader_config else {
-        violations.add(CONFIG, "is required: at least `inputType: CSV`");
-        return None;
+    let lists = lists_objects(reader);
+    let absent = v1::ReaderConfig::default();
+    let config = match &reader.reader_config {
+        Some(config) => config,
+        None if lists => &absent,
+        None => {
+            violations.add("spec.item_reader.reader_config", "is required: at least `inputType: CSV`");
+            return None;
+        }
     };
-    check_input_type(config, violations);
-    Some(ItemReader {
+    let objects = source_objects(lists, config, violations);
+    let read = ItemReader {
         bucket: reader.bucket.clone(),
-        key: reader.key.clone(),
+        key: if lists { reader.prefix.clone() } else { reader.key.clone() },
         version_id: given(&reader.version_id),
         expected_bucket_owner: given(&reader.expected_bucket_owner),
+        objects,
+        form: input_form(objects, config, violations),
+        encoding: encoding(config, violations),
         header_location: header_location(config, violations),
         delimiter: delimiter(config, violations),
         lenient_quotes: config.lenient_quotes,
         max_items: (config.max_items > 0).then_some(config.max_items),
         range,
-    })
+    };
+    check_together(&read, violations);
+    Some(read)
 }
 
 fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// Whether the source is what a listing finds.
+fn lists_objects(reader: &v1::ItemReader) -> bool {
+    !reader.prefix.is_empty() || is_resource(&reader.resource, LIST_OBJECTS)
+}
+
+fn is_resource(resource: &str, name: &str) -> bool {
+    resource.starts_with("arn:aws") && resource.ends_with(name)
+}
+
 fn refuse_unsupported(reader: &v1::ItemReader, violations: &mut Violations) {
-    let table = [
-        (&reader.prefix, "prefix", "reading many objects under a prefix"),
-        (&reader.handler, "handler", "a handler that produces the items"),
-    ];
+    let table = [(&reader.handler, "handler", "a handler that produces the items")];
     for (value, name, what) in table {
         violations.refuse_unsupported(!value.is_empty(), &format!("{FIELD}.{name}"), what);
     }
@@ -61,11 +80,15 @@ fn check_place(reader: &v1::ItemReader, violations: &mut Violations) {
     if !elsewhere {
         check::bucket(&reader.bucket, "spec.item_reader.bucket", violations);
     }
-    let other_key = !reader.prefix.is_empty();
+    let other_key = lists_objects(reader);
     violations.require(!reader.key.is_empty() || other_key || elsewhere, "spec.item_reader.key", || {
         "is required: the key of the object that holds the items".to_owned()
     });
+    violations.require(reader.key.is_empty() || reader.prefix.is_empty(), "spec.item_reader.prefix", || {
+        "stands beside `key`; write one of them".to_owned()
+    });
     check::key(&reader.key, "spec.item_reader.key", violations);
+    check::key(&reader.prefix, "spec.item_reader.prefix", violations);
     check_resource(reader, violations);
     let owner = &reader.expected_bucket_owner;
     let account = owner.is_empty() || (owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit()));
@@ -76,54 +99,123 @@ fn check_place(reader: &v1::ItemReader, violations: &mut Violations) {
 
 fn check_resource(reader: &v1::ItemReader, violations: &mut Violations) {
     let (resource, field) = (&reader.resource, "spec.item_reader.resource");
-    if resource.is_empty() || (resource.starts_with("arn:aws") && resource.ends_with(GET_OBJECT)) {
-        return;
+    let lists = is_resource(resource, LIST_OBJECTS);
+    if !(resource.is_empty() || lists || is_resource(resource, GET_OBJECT)) {
+        let text = format!(
+            "is {}; leave it out, or write arn:aws{GET_OBJECT} or arn:aws{LIST_OBJECTS}",
+            quoted(resource)
+        );
+        violations.add(field, text);
+    } else if lists && !reader.key.is_empty() {
+        violations.add(field, "lists objects, which takes `prefix` in place of `key`");
+    } else if !resource.is_empty() && !lists && !reader.prefix.is_empty() {
+        violations.add(field, "reads one object, which takes `key` in place of `prefix`");
     }
-    if resource.starts_with("arn:aws") && resource.ends_with(LIST_OBJECTS) {
-        return violations.add(field, "listing objects is not supported yet");
-    }
-    violations.add(field, format!("is {}; leave it out, or write arn:aws{GET_OBJECT}", quoted(resource)));
 }
 
-fn check_input_type(config: &v1::ReaderConfig, violations: &mut Violations) {
+/// Which objects hold the items.
+fn source_objects(lists: bool, config: &v1::ReaderConfig, violations: &mut Violations) -> SourceObjects {
+    use v1::manifest_type::Type as Manifest;
+    use v1::reader_transformation::Type as Transformation;
+    let field = "spec.item_reader.reader_config.transformation";
+    let transformation: Transformation = check::known(config.transformation, field, violations);
+    violations
+        .require(lists || config.transformation == 0, field, || "is only read with `prefix`".to_owned());
+    let field = "spec.item_reader.reader_config.manifest_type";
+    let manifest: Manifest = check::known(config.manifest_type, field, violations);
+    violations.require(!lists || config.manifest_type == 0, field, || {
+        "needs the `key` of a manifest in place of `prefix`".to_owned()
+    });
+    let is_manifest = config.input_type == i32::from(v1::input_type::Type::Manifest);
+    match (lists, transformation, manifest) {
+        (true, Transformation::LoadAndFlatten, _) => SourceObjects::Flattened,
+        (true, Transformation::Unspecified | Transformation::None, _) => SourceObjects::Listed,
+        (false, _, Manifest::S3Inventory) => SourceObjects::Inventory,
+        (false, _, Manifest::AthenaData) => SourceObjects::Named,
+        (false, _, Manifest::Unspecified) if is_manifest => SourceObjects::Inventory,
+        (false, _, Manifest::Unspecified) => SourceObjects::One,
+    }
+}
+
+/// What the objects hold.
+fn input_form(objects: SourceObjects, config: &v1::ReaderConfig, violations: &mut Violations) -> InputForm {
     use v1::input_type::Type;
     let field = "spec.item_reader.reader_config.input_type";
-    match check::known(config.input_type, field, violations) {
-        Type::Unspecified if Type::try_from(config.input_type).is_ok() => {
-            violations.add(field, "is required: write CSV");
+    let input_type: Type = check::known(config.input_type, field, violations);
+    let form = match input_type {
+        Type::Csv => InputForm::Csv,
+        Type::Jsonl => InputForm::JsonLines,
+        Type::Json => InputForm::Json { items_pointer: config.items_pointer.clone() },
+        Type::Parquet => {
+            violations.add(field, "PARQUET is not supported yet; CSV, JSONL and JSON are");
+            InputForm::Csv
         }
-        Type::Unspecified | Type::Csv => {}
-        other @ (Type::Jsonl | Type::Json | Type::Manifest | Type::Parquet) => {
-            violations.add(field, format!("{} is not supported yet; CSV is", other.as_str_name()));
+        Type::Manifest | Type::Unspecified => InputForm::Csv,
+    };
+    let is_set = config.input_type != 0;
+    let problem = match objects {
+        SourceObjects::One | SourceObjects::Flattened if !is_set => {
+            Some("is required: write CSV, JSONL or JSON")
         }
+        SourceObjects::Flattened | SourceObjects::Named if input_type == Type::Manifest => {
+            Some("is MANIFEST; write the form of the data files: CSV, JSONL or JSON")
+        }
+        SourceObjects::Named if !is_set => {
+            Some("is required with `manifestType: ATHENA_DATA`: the form of the data files")
+        }
+        SourceObjects::Listed if is_set => {
+            Some("is not read with `prefix` unless `transformation: LOAD_AND_FLATTEN` is set")
+        }
+        SourceObjects::Inventory if !matches!(input_type, Type::Manifest | Type::Csv | Type::Unspecified) => {
+            Some("is no form of an S3 Inventory; leave it out, or write MANIFEST")
+        }
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        violations.add(field, problem);
     }
-    check_encoding(config, violations);
-    violations.refuse_unsupported(
-        config.transformation != 0,
-        &format!("{CONFIG}.transformation"),
-        "a transformation",
-    );
-    violations.refuse_unsupported(
-        config.manifest_type != 0,
-        &format!("{CONFIG}.manifest_type"),
-        "a manifest",
-    );
-    violations.refuse_unsupported(
-        !config.items_pointer.is_empty(),
-        &format!("{CONFIG}.items_pointer"),
-        "a pointer to the items",
-    );
+    check_pointer(&config.items_pointer, input_type == Type::Json, violations);
+    form
 }
 
-fn check_encoding(config: &v1::ReaderConfig, violations: &mut Violations) {
+fn check_pointer(pointer: &str, is_json: bool, violations: &mut Violations) {
+    if pointer.is_empty() {
+        return;
+    }
+    let field = "spec.item_reader.reader_config.items_pointer";
+    violations.require(is_json, field, || "is only read with `inputType: JSON`".to_owned());
+    violations.require(pointer.starts_with('/'), field, || {
+        format!("is {}; a JSON Pointer begins with `/`, as in /data/items", quoted(pointer))
+    });
+    violations.require(pointer.len() < MAX_POINTER_BYTES, field, || {
+        format!("takes {} bytes; fewer than {MAX_POINTER_BYTES} are allowed", pointer.len())
+    });
+}
+
+fn encoding(config: &v1::ReaderConfig, violations: &mut Violations) -> CsvEncoding {
     use v1::csv_encoding::Type;
     let field = "spec.item_reader.reader_config.csv_encoding";
-    match check::known(config.csv_encoding, field, violations) {
-        Type::Unspecified | Type::Utf8 => {}
-        Type::ShiftJis => {
-            violations.add(field, "SHIFT_JIS is not supported yet; convert the object to UTF-8")
-        }
-    }
+    let encoding = match check::known(config.csv_encoding, field, violations) {
+        Type::Unspecified | Type::Utf8 => CsvEncoding::Utf8,
+        Type::ShiftJis => CsvEncoding::ShiftJis,
+    };
+    let is_csv = config.input_type == i32::from(v1::input_type::Type::Csv);
+    violations.require(encoding.is_utf8() || is_csv, field, || {
+        "SHIFT_JIS is only read with `inputType: CSV`; JSON is UTF-8".to_owned()
+    });
+    encoding
+}
+
+/// What fields ask for that go only one without the other.
+fn check_together(reader: &ItemReader, violations: &mut Violations) {
+    let one = reader.objects.is_one();
+    violations.require(one || reader.version_id.is_none(), "spec.item_reader.version_id", || {
+        "names a version of one object, and here are several".to_owned()
+    });
+    violations.require(reader.range.is_none() || !reader.needs_staging(), "spec.item_reader.range", || {
+        "is only read with one CSV or JSONL object that is neither compressed nor in another encoding"
+            .to_owned()
+    });
 }
 
 fn header_location(config: &v1::ReaderConfig, violations: &mut Violations) -> HeaderLocation {

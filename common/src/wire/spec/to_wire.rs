@@ -7,15 +7,18 @@ use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, OutputType, ResultWriter,
     Transformation,
 };
-use warifu_model::{JitterStrategy, Retrier};
+use warifu_model::{CsvEncoding, InputForm, JitterStrategy, Retrier, SourceObjects};
 
-use crate::wire::codec::object_from_json;
+use crate::wire::codec::{object_from_json, value_from_json};
 use crate::wire::v1;
+
+/// An empty prefix alone does not say that objects are listed.
+const LIST_OBJECTS: &str = "arn:aws:states:::s3:listObjectsV2";
 
 impl From<&MapRunSpec> for v1::MapRunSpec {
     fn from(spec: &MapRunSpec) -> Self {
         v1::MapRunSpec {
-            item_reader: Some(reader(&spec.item_reader)),
+            item_reader: spec.items.is_none().then(|| reader(&spec.item_reader)),
             item_batcher: spec.item_batcher.configured.then(|| batcher(&spec.item_batcher)),
             item_processor: Some(processor(&spec.item_processor)),
             max_concurrency: spec.max_concurrency.unwrap_or(0),
@@ -25,7 +28,7 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             result_writer: spec.result_writer.as_ref().map(writer),
             input: (!spec.input.is_empty()).then(|| object_from_json(&spec.input)),
             labels: spec.labels.clone(),
-            items: Vec::new(),
+            items: spec.items.iter().flatten().map(value_from_json).collect(),
             item_selector: spec.item_selector.as_ref().map(object_from_json),
             adaptive_concurrency: None,
             max_items_per_second: spec.max_items_per_second.unwrap_or(0.0),
@@ -43,9 +46,12 @@ fn reader(reader: &ItemReader) -> v1::ItemReader {
         Some(last) => format!("bytes={first}-{last}"),
         None => format!("bytes={first}-"),
     });
+    let lists = matches!(reader.objects, SourceObjects::Listed | SourceObjects::Flattened);
     v1::ItemReader {
         bucket: reader.bucket.clone(),
-        key: reader.key.clone(),
+        key: if lists { String::new() } else { reader.key.clone() },
+        prefix: if lists { reader.key.clone() } else { String::new() },
+        resource: if lists { LIST_OBJECTS.to_owned() } else { String::new() },
         version_id: reader.version_id.clone().unwrap_or_default(),
         expected_bucket_owner: reader.expected_bucket_owner.clone().unwrap_or_default(),
         reader_config: Some(reader_config(reader)),
@@ -56,6 +62,25 @@ fn reader(reader: &ItemReader) -> v1::ItemReader {
 
 fn reader_config(reader: &ItemReader) -> v1::ReaderConfig {
     use v1::{csv_delimiter, csv_encoding, csv_header_location, input_type};
+    use v1::{manifest_type, reader_transformation};
+    let (transformation, manifest_type) = match reader.objects {
+        SourceObjects::One => Default::default(),
+        SourceObjects::Listed => (reader_transformation::Type::None, Default::default()),
+        SourceObjects::Flattened => (reader_transformation::Type::LoadAndFlatten, Default::default()),
+        SourceObjects::Inventory => (Default::default(), manifest_type::Type::S3Inventory),
+        SourceObjects::Named => (Default::default(), manifest_type::Type::AthenaData),
+    };
+    let (input_type, items_pointer) = match (reader.objects, &reader.form) {
+        (SourceObjects::Listed, _) => (input_type::Type::Unspecified, String::new()),
+        (SourceObjects::Inventory, _) => (input_type::Type::Manifest, String::new()),
+        (_, InputForm::Csv) => (input_type::Type::Csv, String::new()),
+        (_, InputForm::JsonLines) => (input_type::Type::Jsonl, String::new()),
+        (_, InputForm::Json { items_pointer }) => (input_type::Type::Json, items_pointer.clone()),
+    };
+    let encoding = match reader.encoding {
+        CsvEncoding::Utf8 => csv_encoding::Type::Utf8,
+        CsvEncoding::ShiftJis => csv_encoding::Type::ShiftJis,
+    };
     let (location, headers) = match &reader.header_location {
         HeaderLocation::FirstRow => (csv_header_location::Type::FirstRow, Vec::new()),
         HeaderLocation::Given(names) => (csv_header_location::Type::Given, names.clone()),
@@ -68,14 +93,16 @@ fn reader_config(reader: &ItemReader) -> v1::ReaderConfig {
         Delimiter::Tab => csv_delimiter::Type::Tab,
     };
     v1::ReaderConfig {
-        input_type: input_type::Type::Csv.into(),
+        input_type: input_type.into(),
         csv_header_location: location.into(),
         csv_headers: headers,
         csv_delimiter: delimiter.into(),
-        csv_encoding: csv_encoding::Type::Utf8.into(),
+        csv_encoding: encoding.into(),
         max_items: reader.max_items.unwrap_or(0),
         lenient_quotes: reader.lenient_quotes,
-        ..Default::default()
+        transformation: transformation.into(),
+        manifest_type: manifest_type.into(),
+        items_pointer,
     }
 }
 

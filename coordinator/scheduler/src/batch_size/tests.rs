@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use warifu_dataset::{
-    CutRules, Dialect, EntryState, Header, HeaderLocation, Limits, Probe, ScanRequest, ShardScan, probe, scan,
+    CutRules, EntryState, Header, HeaderLocation, Limits, Probe, RecordFormat, ScanRequest, ShardScan, probe,
+    scan,
 };
 use warifu_model::protocol::SourcePin;
 use warifu_model::spec::MapRunSpec;
@@ -41,7 +42,7 @@ fn spec(max_concurrency: u32) -> MapRunSpec {
 }
 
 fn head(csv: &[u8]) -> Probe {
-    probe(csv, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default()).unwrap()
+    probe(csv, true, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default()).unwrap()
 }
 
 /// A run as it is when its head was read.
@@ -66,7 +67,7 @@ fn run(max_concurrency: u32, batch_size: Option<BatchSize>) -> MapRun {
         sequence: 1,
     };
     let mut run = MapRun::new(MapRunId::new("r").unwrap(), record, status, Timestamp(0));
-    run.plan(PlanRecord { probe: head(&csv), batch_size }, &Config::default(), None);
+    run.plan(PlanRecord { probe: head(&csv), staged: None, batch_size }, &Config::default(), None);
     run.refresh_spec();
     run
 }
@@ -82,7 +83,7 @@ fn scanned(run: &MapRun, shard: u32, max_items: u32) -> ShardScan {
         max_input_bytes: 262_144,
         envelope_bytes: 12,
         header,
-        dialect: Dialect::default(),
+        format: RecordFormat::default(),
         max_record_bytes: 1 << 20,
         shape: None,
     };

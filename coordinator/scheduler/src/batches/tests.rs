@@ -1,7 +1,7 @@
 //! Pages over the record of a shard: 100 batches of two items, the last one of a single item.
 
 use warifu_dataset::{
-    ByteRange, Checkpoint, ComposedShard, Composer, Dialect, EntryState, Limits, ShardPlan,
+    ByteRange, Checkpoint, ComposedShard, Composer, EntryState, Limits, RecordFormat, ShardPlan,
 };
 
 use super::*;
@@ -52,7 +52,7 @@ fn record(shard: u32, ranges: &[Range<u32>], open: &[(u32, OpenBatch)]) -> Shard
             batches: 100,
             checkpoints: vec![Checkpoint { batch: 50, item: 100, offset: 500, newlines: 100 }],
         },
-        composer: Composer::new(&plan, None, &Dialect::default(), &Limits::default()),
+        composer: Composer::new(&plan, None, RecordFormat::default(), &Limits::default()),
         finished: ranges.iter().cloned().map(finished).collect(),
         open: open.iter().cloned().collect(),
         begun: RangeSet::new(),

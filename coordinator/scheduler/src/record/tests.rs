@@ -1,6 +1,6 @@
 //! What a shard's record forgets once it is finished.
 
-use warifu_dataset::{ByteRange, Checkpoint, Dialect, EntryState, Limits, ShardPlan};
+use warifu_dataset::{ByteRange, Checkpoint, EntryState, Limits, RecordFormat, ShardPlan};
 use warifu_model::{LeaderTerm, LeaseEpoch};
 
 use super::*;
@@ -30,7 +30,7 @@ fn shard(finished: &[std::ops::Range<u32>], open: &[u32]) -> ShardRecord {
             batches: 100,
             checkpoints: (0..100).step_by(10).map(checkpoint).collect(),
         },
-        composer: Composer::new(&plan, None, &Dialect::default(), &Limits::default()),
+        composer: Composer::new(&plan, None, RecordFormat::default(), &Limits::default()),
         finished: finished.collect(),
         open: open.iter().map(|batch| (*batch, OpenBatch::default())).collect(),
         begun: [7].into_iter().collect(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use warifu_dataset::{CutRules, Dialect, HeaderLocation, Limits, ScanRequest, probe, scan};
+use warifu_dataset::{CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, probe, scan};
 use warifu_model::protocol::{
     BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, GrantedBatch, HeldBatch, HeldLease,
     HeldProgress, Hello, Report, ReportVerdict, RunFault, ScanOrder, SourcePin, WorkerMessage,
@@ -41,7 +41,9 @@ pub(crate) struct Story {
     data: BTreeMap<MapRunId, Vec<u8>>,
     spec: Option<SpecRecord>,
     pub(crate) status: Option<StatusRecord>,
-    plan: Option<PlanRecord>,
+    pub(crate) plan: Option<PlanRecord>,
+    /// Deletions of staged objects that were asked for: the object that stays.
+    pub(crate) cleaned: Vec<Option<String>>,
     shards: BTreeMap<ShardNumber, ShardRecord>,
     roster: BTreeMap<Incarnation, WorkerId>,
     pub(crate) manifests: u32,
@@ -71,6 +73,7 @@ impl Story {
             spec: None,
             status: None,
             plan: None,
+            cleaned: Vec::new(),
             shards: BTreeMap::new(),
             roster: BTreeMap::new(),
             manifests: 0,
@@ -137,6 +140,10 @@ impl Story {
                 let result = if fails { Err(fault) } else { Ok(location) };
                 Some(Event::ManifestWritten { map_run: order.map_run, redrive: order.redrive, result })
             }
+            Effect::CleanStaged { map_run, keep, .. } => {
+                self.cleaned.push(keep);
+                Some(Event::StagedCleaned { map_run })
+            }
             Effect::Send { stream, message } => {
                 let answer = self.read(&message);
                 self.sent.push((stream, message));
@@ -148,8 +155,8 @@ impl Story {
 
     /// What a worker finds that is told to read.
     fn read(&self, message: &CoordinatorMessage) -> Option<WorkerMessage> {
-        let (dialect, limits) = (Dialect::default(), Limits::default());
-        let probe = |data: &[u8]| probe(data, true, &dialect, &HeaderLocation::FirstRow, &limits).unwrap();
+        let (format, limits) = (RecordFormat::default(), Limits::default());
+        let probe = |data: &[u8]| probe(data, true, format, &HeaderLocation::FirstRow, &limits).unwrap();
         match message {
             CoordinatorMessage::Probe { map_run } => {
                 let probe = Ok(probe(self.data.get(map_run)?));
@@ -162,7 +169,7 @@ impl Story {
                     max_input_bytes: 1 << 18,
                     envelope_bytes: 12,
                     header: probe(data).header,
-                    dialect: dialect.clone(),
+                    format,
                     max_record_bytes: limits.max_record_bytes,
                     shape: None,
                 };

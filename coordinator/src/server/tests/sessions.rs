@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::Code;
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::map_run::State;
-use warifu_dataset::{ByteRange, CutRules, Dialect, HeaderLocation, Limits, ScanRequest, probe, scan};
+use warifu_dataset::{ByteRange, CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, probe, scan};
 use warifu_model::protocol::{
     BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, Report, ReportVerdict, RunContext,
     WorkerMessage,
@@ -29,7 +29,7 @@ async fn until_granted(worker: &mut FakeWorker) -> (Arc<RunContext>, Grant) {
                 let probe = probe(
                     CSV.as_bytes(),
                     true,
-                    &Dialect::default(),
+                    RecordFormat::default(),
                     &HeaderLocation::FirstRow,
                     &Limits::default(),
                 );

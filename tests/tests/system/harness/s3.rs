@@ -25,6 +25,12 @@ impl S3 {
         Self { client: Client::from_conf(config), runtime }
     }
 
+    /// Creates a bucket.
+    #[track_caller]
+    pub(crate) fn create_bucket(&self, bucket: &str) {
+        self.runtime.block_on(self.client.create_bucket().bucket(bucket).send()).unwrap();
+    }
+
     /// Puts an object.
     #[track_caller]
     pub(crate) fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {

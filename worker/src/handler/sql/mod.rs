@@ -131,8 +131,9 @@ impl Sql {
         }
         let item = call.item(0);
         let mut kept = self.by_header.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = || item.fields().map(|field| field.0);
-        let guard = || self.target.guard.as_deref().filter(|guard| names().all(|name| name != *guard));
+        let names: Vec<_> = item.names().collect();
+        let names = || names.iter().map(AsRef::as_ref);
+        let guard = || self.target.guard.as_deref().filter(|guard| names().all(|name: &str| name != *guard));
         let fits = |columns: &[PlannedColumn]| {
             columns.iter().map(|column| column.name.as_str()).eq(names().chain(guard()))
         };

@@ -3,7 +3,7 @@
 use warifu_common::config::handlers::{
     ColumnConfig, ColumnSource, ContextValue, EmptyRule, Literal, OnConflict, SqlStatement, SqlType,
 };
-use warifu_common::dataset::JsonPath;
+use warifu_common::dataset::{Field, JsonPath};
 use warifu_common::model::protocol::RunFault;
 use warifu_common::model::{CallFailure, error_name};
 
@@ -154,13 +154,18 @@ impl PlannedColumn {
 
     fn value(&self, call: &BatchCall, item: &CallItem<'_>) -> Result<SqlValue, CallFailure> {
         match &self.origin {
-            Origin::Field(field) => self.field_value(item.get(field).as_deref()),
-            Origin::Path(path) => match item.get_at(path) {
-                None if self.default.is_none() => {
+            Origin::Field(field) => match item.field(field) {
+                Field::Missing if self.default.is_none() => {
+                    Err(CallFailure::business(error_name::COLUMN_MISSING, missing_field(field, item)))
+                }
+                found => self.field_value(found.into_text().as_deref()),
+            },
+            Origin::Path(path) => match item.field_at(path) {
+                Field::Missing if self.default.is_none() => {
                     let cause = format!("column {:?}: {path} names nothing in the item", self.name);
                     Err(CallFailure::business(error_name::COLUMN_MISSING, cause))
                 }
-                text => self.field_value(text.as_deref()),
+                found => self.field_value(found.into_text().as_deref()),
             },
             Origin::Value(value) => Ok(value.clone()),
             Origin::Context(context) => Ok(context_value(self.dialect, *context, call, item)),
@@ -247,19 +252,21 @@ pub(super) struct PlannedRow {
     pub(super) values: Result<Vec<SqlValue>, CallFailure>,
 }
 
-/// The rows of a call. An error if the data set lacks a field that a column needs: then no batch can succeed.
+/// The rows of a call. An error if the data set lacks a field that a column needs: then no batch can succeed. Items of JSON
+/// may differ, so of them only the whole first batch speaks for the data set.
 pub(super) fn plan_rows(columns: &[PlannedColumn], call: &BatchCall) -> Result<Vec<PlannedRow>, RunFault> {
     let first = call.item(0);
-    if let Some(field) =
-        columns.iter().filter_map(PlannedColumn::required_field).find(|field| first.get(field).is_none())
+    let all_lack = |field: &&str| call.items().all(|item| item.field(field) == Field::Missing);
+    let speaks_for_all = first.json().is_none() || call.identity().batch_number == 0;
+    if speaks_for_all
+        && let Some(field) = columns.iter().filter_map(PlannedColumn::required_field).find(all_lack)
     {
-        let names: Vec<_> = first.fields().map(|(name, _)| format!("{name:?}")).collect();
-        let cause = format!("items have no field {field:?}; they have {}", names.join(", "));
+        let cause = missing_field(field, &first);
         return Err(RunFault { error: error_name::COLUMN_MISSING.to_owned(), cause });
     }
     let paths = columns.iter().filter_map(PlannedColumn::required_path);
     for path in paths {
-        if call.items().all(|item| item.get_at(path).is_none()) {
+        if call.items().all(|item| item.field_at(path) == Field::Missing) {
             let cause = format!("{path} names nothing in any item of the batch");
             return Err(RunFault { error: error_name::COLUMN_MISSING.to_owned(), cause });
         }
@@ -269,4 +276,9 @@ pub(super) fn plan_rows(columns: &[PlannedColumn], call: &BatchCall) -> Result<V
         values: columns.iter().map(|column| column.value(call, &item)).collect(),
     };
     Ok(call.items().map(row).collect())
+}
+
+fn missing_field(field: &str, item: &CallItem<'_>) -> String {
+    let names: Vec<_> = item.names().map(|name| format!("{name:?}")).collect();
+    format!("items have no field {field:?}; they have {}", names.join(", "))
 }
