@@ -85,7 +85,7 @@ async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
         StoreConfig::Sqlite { path } => Arc::new(SqliteStore::open_file(path).await?),
         StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::connect(etcd_settings(&config, etcd)?)?),
     };
-    let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)).await);
+    let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)?).await);
     let listener = bind(config.server.listen).await?;
     let http_listener = bind(config.server.http_listen).await?;
     let mut coordinator =
@@ -138,13 +138,8 @@ fn etcd_settings(config: &CoordinatorConfig, etcd: &EtcdConfig) -> anyhow::Resul
     })
 }
 
-fn s3_settings(config: &S3Config) -> S3Settings {
-    let defaults = S3Settings::default();
+fn s3_settings(config: &S3Config) -> anyhow::Result<S3Settings> {
     let environment = || REGION_VARIABLES.iter().find_map(|variable| std::env::var(variable).ok());
-    S3Settings {
-        region: config.region.clone().or_else(environment).unwrap_or(defaults.region),
-        endpoint_url: config.endpoint_url.clone(),
-        force_path_style: config.force_path_style,
-        ..defaults
-    }
+    let settings = S3Settings::configured(config).context("s3.ca_file")?;
+    Ok(S3Settings { region: config.region.clone().or_else(environment).unwrap_or(settings.region), ..settings })
 }

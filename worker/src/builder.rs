@@ -9,12 +9,11 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use warifu_common::config::{S3Config, Source, WorkerConfig};
 use warifu_common::model::{HandlerName, IdError, Incarnation, WorkerId};
-use warifu_common::object_store::{ObjectStore, ObjectStores, S3Store};
+use warifu_common::object_store::{InvalidCaFile, ObjectStore, ObjectStores, S3Settings, S3Store};
 use warifu_common::transport::{Dial, Tcp};
 use warifu_session::SessionSettings;
 
 use crate::clock::{BootClock, Clock};
-use crate::config::s3_settings;
 use crate::handler::Handler;
 use crate::sdk::{Batch, BatchOutcome, Context, HandlerError, handler_of};
 use crate::{AllowedObjects, StateDir, Worker, WorkerError};
@@ -215,7 +214,7 @@ impl WorkerBuilder {
         };
         let store = match self.store {
             Some(store) => store,
-            None => s3_store(settings.s3).await,
+            None => s3_store(settings.s3).await?,
         };
         Ok(ResolvedSettings {
             id,
@@ -247,9 +246,9 @@ fn new_incarnation(
 }
 
 /// S3, as far as jobs may use it.
-async fn s3_store(s3: S3Config) -> Arc<dyn ObjectStore> {
-    let store = ObjectStores::s3_only(S3Store::connect(s3_settings(&s3)).await);
-    Arc::new(AllowedObjects::new(Arc::new(store), s3))
+async fn s3_store(s3: S3Config) -> Result<Arc<dyn ObjectStore>, InvalidCaFile> {
+    let store = ObjectStores::s3_only(S3Store::connect(S3Settings::configured(&s3)?).await);
+    Ok(Arc::new(AllowedObjects::new(Arc::new(store), s3)))
 }
 
 /// The host's name makes it readable, the number unique.

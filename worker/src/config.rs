@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use warifu_common::config::handlers::{self, ConfiguredHandler, ExecConfig, ExecPer, HandlerConfig};
-use warifu_common::config::{self, ConfigError, ConfigProblem, S3Config, Setting};
+use warifu_common::config::{self, ConfigError, ConfigProblem, Setting};
 use warifu_common::model::HandlerName;
-use warifu_common::object_store::S3Settings;
 
 use crate::handler::exec::{Exec, ExecOutput};
 use crate::handler::http::Http;
@@ -47,17 +46,6 @@ impl WorkerConfig {
         } else {
             Err(ConfigError { file: file.map(Path::to_owned), problems })
         }
-    }
-}
-
-/// How object storage is reached.
-pub(crate) fn s3_settings(s3: &S3Config) -> S3Settings {
-    let defaults = S3Settings::default();
-    S3Settings {
-        region: s3.region.clone().unwrap_or(defaults.region.clone()),
-        endpoint_url: s3.endpoint_url.clone(),
-        force_path_style: s3.force_path_style,
-        ..defaults
     }
 }
 

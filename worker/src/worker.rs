@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use warifu_common::config::ConfigError;
 use warifu_common::model::{HandlerName, IdError, WorkerHandler, WorkerId};
-use warifu_common::object_store::ObjectStore;
+use warifu_common::object_store::{InvalidCaFile, ObjectStore};
 use warifu_common::transport::{self, InvalidEndpoint};
 use warifu_session::{SessionState, WorkerIdentity};
 
@@ -36,6 +36,9 @@ pub enum WorkerError {
     /// What the environment says cannot be; the message names each variable.
     #[error(transparent)]
     InvalidEnvironment(#[from] ConfigError),
+    /// `s3.ca_file` names no usable certificates.
+    #[error(transparent)]
+    InvalidCaFile(#[from] InvalidCaFile),
     /// The state directory cannot be used, or another process of the worker lives.
     #[error("the worker's state directory cannot be taken")]
     StateDir(#[source] anyhow::Error),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::s3_options::S3Options;
 use super::section::Reader;
 use crate::telemetry::LogFormat;
 
@@ -112,6 +113,9 @@ pub struct S3Config {
     pub system_prefix: String,
     /// What jobs may read and write.
     pub allowed: AccessRules,
+    /// How requests are made.
+    #[serde(flatten)]
+    pub options: S3Options,
 }
 
 impl S3Config {
@@ -134,6 +138,7 @@ impl S3Config {
             system_bucket: section.filled_text("system_bucket"),
             system_prefix: if prefix.is_empty() || prefix.ends_with('/') { prefix } else { prefix + "/" },
             allowed: AccessRules(allowed),
+            options: S3Options::read(&mut section),
         };
         section.finish();
         config

@@ -19,7 +19,7 @@ pub enum ObjectError {
         detail: String,
     },
     /// The credentials are valid but do not suffice. Whoever owns the bucket must grant the permission.
-    #[error("not allowed to {action} {place}: grant {} to these credentials{}", .action.permission(), in_brackets(.detail))]
+    #[error("not allowed to {action} {place}: grant {} to these credentials{}", permission_to_grant(*.action, .detail), in_brackets(.detail))]
     AccessDenied {
         /// What was tried.
         action: ObjectAction,
@@ -124,6 +124,8 @@ pub enum MissingThing {
     Object,
     /// The version that was named.
     Version,
+    /// The upload of which parts were sent.
+    Upload,
 }
 
 impl fmt::Display for MissingThing {
@@ -132,6 +134,7 @@ impl fmt::Display for MissingThing {
             Self::Bucket => "bucket",
             Self::Object => "object",
             Self::Version => "the named version of object",
+            Self::Upload => "the unfinished upload of",
         })
     }
 }
@@ -153,6 +156,10 @@ pub enum ObjectAction {
     List,
     /// Create a bucket.
     CreateBucket,
+    /// Give up an upload.
+    AbortUpload,
+    /// List the unfinished uploads of a bucket.
+    ListUploads,
 }
 
 impl ObjectAction {
@@ -166,6 +173,8 @@ impl ObjectAction {
             Self::Delete => "s3:DeleteObject",
             Self::List => "s3:ListBucket",
             Self::CreateBucket => "s3:CreateBucket",
+            Self::AbortUpload => "s3:AbortMultipartUpload",
+            Self::ListUploads => "s3:ListBucketMultipartUploads",
         }
     }
 }
@@ -180,8 +189,17 @@ impl fmt::Display for ObjectAction {
             Self::Delete => "delete",
             Self::List => "list",
             Self::CreateBucket => "create",
+            Self::AbortUpload => "give up the upload of",
+            Self::ListUploads => "list the unfinished uploads below",
         })
     }
+}
+
+/// The permission that the store itself misses, if it names one (it may be one of KMS), else that of the action.
+fn permission_to_grant(action: ObjectAction, detail: &str) -> &str {
+    let named = detail.split_once("not authorized to perform: ").map(|(_, rest)| rest);
+    let named = named.map(|rest| rest.split([' ', ',', ')']).next().unwrap_or_default());
+    named.filter(|name| name.contains(':')).unwrap_or(action.permission())
 }
 
 fn in_brackets(detail: &str) -> String {
@@ -211,6 +229,14 @@ mod tests {
             error.to_string(),
             "not allowed to write s3://out/a.jsonl: grant s3:PutObject to these credentials (403 AccessDenied, request id 7F)"
         );
+    }
+
+    #[test]
+    fn the_permission_that_the_store_misses_counts_before_that_of_the_action() {
+        let detail = "403 AccessDenied: User: arn:aws:iam::1:user/w is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:x";
+        assert_eq!(permission_to_grant(ObjectAction::Put, detail), "kms:GenerateDataKey");
+        assert_eq!(permission_to_grant(ObjectAction::Put, "403 AccessDenied"), "s3:PutObject");
+        assert_eq!(permission_to_grant(ObjectAction::Put, "not authorized to perform: it"), "s3:PutObject");
     }
 
     #[test]

@@ -32,15 +32,16 @@ pub use error::{MissingThing, ObjectAction, ObjectError};
 pub use local::LocalFiles;
 pub use location::{InvalidLocation, ObjectLocation};
 pub use retry::RetryPolicy;
-pub use s3::{S3Settings, S3Store, S3Timeouts};
+use retry::random_mark;
+pub use s3::{CaCertificates, InvalidCaFile, S3Encryption, S3Settings, S3Store, S3Timeouts};
 pub use stores::ObjectStores;
 pub use upload::{MAX_PARTS, MIN_PART_BYTES, Upload};
 
 /// Most bytes that one [`ObjectStore::read`] may ask for: they are held in memory at once.
 pub const MAX_READ_BYTES: u64 = 512 * 1024 * 1024;
 
-/// Most bytes that one [`ObjectStore::put`] may send. One request is one decision: an upload in several requests can
-/// end in a state that nobody knows.
+/// Most bytes that one [`ObjectStore::put`] may send: they are held in memory at once. Larger objects are written part by
+/// part, by [`ObjectStore::begin_upload`].
 pub const MAX_PUT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How often [`ObjectStore::get`] begins again when the object is replaced while it is being read.
@@ -120,7 +121,7 @@ pub trait ObjectStore: Send + Sync + 'static {
         }
     }
 
-    /// Writes a whole object of at most [`MAX_PUT_BYTES`] in one request, replacing what was there.
+    /// Writes a whole object of at most [`MAX_PUT_BYTES`], replacing what was there. Nobody sees half of it.
     ///
     /// After an error the object may have been written or not: write it again, or to another key.
     async fn put(

@@ -9,6 +9,8 @@ use super::ObjectError;
 /// What a full budget holds. At [`RETRY_COST`] a store that fails all the time is sent 100 retries, then none.
 const BUDGET_MAX: u32 = 500;
 const RETRY_COST: u32 = 5;
+/// One that the store asked for by throttling costs less: the pace of requests keeps it from becoming a flood.
+const THROTTLED_COST: u32 = 1;
 /// What a success puts back: in the long run one retry per five successes.
 const SUCCESS_REFUND: u32 = 1;
 
@@ -55,8 +57,9 @@ impl RetryBudget {
     }
 
     /// Pays for one retry. `false`: there is nothing left.
-    fn pay(&self) -> bool {
-        self.change(|tokens| tokens.checked_sub(RETRY_COST))
+    fn pay(&self, throttled: bool) -> bool {
+        let cost = if throttled { THROTTLED_COST } else { RETRY_COST };
+        self.change(|tokens| tokens.checked_sub(cost))
     }
 
     fn change(&self, change: impl FnMut(u32) -> Option<u32>) -> bool {
@@ -76,18 +79,29 @@ impl<'a> Retries<'a> {
         Self { policy, budget, failures: 0 }
     }
 
+    /// Counts failures in a row anew: the last attempt got somewhere. The budget still pays for each retry.
+    pub(super) fn begin_anew(&mut self) {
+        self.failures = 0;
+    }
+
     /// How long to wait before the next attempt, or `None` to give up with this error.
-    pub(super) fn next_delay(&mut self, error: &ObjectError) -> Option<Duration> {
+    pub(super) fn next_delay(&mut self, error: &ObjectError, throttled: bool) -> Option<Duration> {
         self.failures += 1;
         if !error.is_retryable() || self.failures >= self.policy.max_attempts {
             return None;
         }
         let asked = error.retry_after().unwrap_or_default();
-        if asked > self.policy.max_delay || !self.budget.pay() {
+        if asked > self.policy.max_delay || !self.budget.pay(throttled) {
             return None;
         }
         Some(self.policy.delay(self.failures, random_fraction()).max(asked))
     }
+}
+
+/// 128 bits that nobody else draws, as 32 digits: the keys of new hash maps, which the standard library seeds from the system.
+pub(super) fn random_mark() -> String {
+    let bits = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", bits(), bits())
 }
 
 /// A number in `0.0..1.0`. The keys of a new hash map are random enough to spread retries.
@@ -123,28 +137,46 @@ mod tests {
         let (policy, budget) = (RetryPolicy::default(), RetryBudget::full());
         let mut retries = Retries::new(&policy, &budget);
         assert_eq!(
-            retries.next_delay(&unavailable(Some(Duration::from_secs(7)))),
+            retries.next_delay(&unavailable(Some(Duration::from_secs(7))), false),
             Some(Duration::from_secs(7))
         );
-        assert!((0..3).all(|_| retries.next_delay(&unavailable(None)).is_some()));
-        assert_eq!(retries.next_delay(&unavailable(None)), None);
+        assert!((0..3).all(|_| retries.next_delay(&unavailable(None), false).is_some()));
+        assert_eq!(retries.next_delay(&unavailable(None), false), None);
     }
 
     #[test]
     fn a_store_that_asks_for_too_long_a_wait_is_left_to_the_caller() {
         let (policy, budget) = (RetryPolicy::default(), RetryBudget::full());
         let mut retries = Retries::new(&policy, &budget);
-        assert_eq!(retries.next_delay(&unavailable(Some(Duration::from_secs(60)))), None);
+        assert_eq!(retries.next_delay(&unavailable(Some(Duration::from_secs(60))), false), None);
     }
 
     #[test]
     fn an_empty_budget_ends_retries_until_requests_succeed_again() {
         let (policy, budget) = (RetryPolicy::default(), RetryBudget::full());
-        let may_retry = || Retries::new(&policy, &budget).next_delay(&unavailable(None)).is_some();
+        let may_retry = || Retries::new(&policy, &budget).next_delay(&unavailable(None), false).is_some();
         assert!((0..100).all(|_| may_retry()));
         assert!(!may_retry());
         (0..5).for_each(|_| budget.note_success());
         assert!(may_retry());
         assert!(!may_retry());
+        budget.note_success();
+        assert!(Retries::new(&policy, &budget).next_delay(&unavailable(None), true).is_some(), "throttled");
+    }
+
+    #[test]
+    fn an_attempt_that_got_somewhere_begins_the_count_anew() {
+        let (policy, budget) = (RetryPolicy::default(), RetryBudget::full());
+        let mut retries = Retries::new(&policy, &budget);
+        for _ in 0..3 {
+            assert!((0..4).all(|_| retries.next_delay(&unavailable(None), false).is_some()));
+            retries.begin_anew();
+        }
+    }
+
+    #[test]
+    fn marks_differ() {
+        let (one, other) = (random_mark(), random_mark());
+        assert!(one != other && one.len() == 32, "{one} {other}");
     }
 }

@@ -25,7 +25,10 @@ pub(super) struct ErrorAnswer {
     message: String,
     request_id: Option<String>,
     extended_request_id: Option<String>,
+    /// The bucket's own region, if the store names it.
     bucket_region: Option<String>,
+    /// The endpoint to use in place of this one, if the store names it.
+    endpoint: Option<String>,
     retry_after: Option<Duration>,
     /// The store's time is far from this machine's; the SDK knows it by now.
     clock_is_off: bool,
@@ -40,6 +43,7 @@ enum Verdict {
     Changed,
     WrongRegion,
     Archived,
+    Throttled,
     NotNow,
     Refused,
 }
@@ -105,17 +109,29 @@ impl<'a> Request<'a> {
     fn answered(&self, answer: ErrorAnswer) -> ObjectError {
         let place = self.place.clone();
         match answer.verdict() {
-            Verdict::Missing(missing) => ObjectError::NotFound { missing, place, detail: answer.to_string() },
+            Verdict::Missing(missing) => ObjectError::NotFound {
+                missing,
+                place: if missing == MissingThing::Bucket { self.bucket().to_owned() } else { place },
+                detail: answer.to_string(),
+            },
             Verdict::Denied => {
                 ObjectError::AccessDenied { action: self.action, place, detail: answer.to_string() }
             }
-            Verdict::Credentials { expired } => self.credentials(expired, answer.to_string()),
+            Verdict::Credentials { expired } => {
+                self.credentials(expired, format!("{answer}{}", credentials_advice(&answer.code)))
+            }
             Verdict::Changed => self.changed(None),
             Verdict::WrongRegion => self.invalid(answer.wrong_region_text()),
             Verdict::Archived => self.invalid(format!("it is archived, restore it first ({answer})")),
-            Verdict::NotNow => self.not_now(answer.retry_after, Box::new(answer)),
+            Verdict::Throttled | Verdict::NotNow => self.not_now(answer.retry_after, Box::new(answer)),
             Verdict::Refused => self.invalid(format!("the store refuses to {} it ({answer})", self.action)),
         }
+    }
+
+    /// The bucket's place.
+    fn bucket(&self) -> &str {
+        let key = self.place.match_indices('/').nth(2).map_or(self.place.len(), |(at, _)| at);
+        &self.place[..key]
     }
 
     fn credentials(&self, expired: bool, detail: String) -> ObjectError {
@@ -138,6 +154,7 @@ impl<'a> Request<'a> {
 impl ErrorAnswer {
     fn new(error: &impl ProvideErrorMetadata, raw: &HttpResponse) -> Self {
         let header = |name| raw.headers().get(name).map(str::to_owned);
+        let body = raw.body().bytes().and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
         let times = header(clock::SIGNED_AT).zip(header("date"));
         Self {
             status: raw.status().as_u16(),
@@ -145,7 +162,8 @@ impl ErrorAnswer {
             message: error.message().unwrap_or_default().to_owned(),
             request_id: header("x-amz-request-id"),
             extended_request_id: header("x-amz-id-2"),
-            bucket_region: header("x-amz-bucket-region"),
+            bucket_region: header("x-amz-bucket-region").or_else(|| element(body, "Region")),
+            endpoint: element(body, "Endpoint"),
             retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
             clock_is_off: times.is_some_and(|(signed_at, date)| clock::are_far_apart(&signed_at, &date)),
         }
@@ -159,6 +177,7 @@ impl ErrorAnswer {
             "NoSuchBucket" => Verdict::Missing(MissingThing::Bucket),
             "NoSuchKey" => Verdict::Missing(MissingThing::Object),
             "NoSuchVersion" => Verdict::Missing(MissingThing::Version),
+            "NoSuchUpload" => Verdict::Missing(MissingThing::Upload),
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => Verdict::Denied,
             "ExpiredToken" | "TokenRefreshRequired" => Verdict::Credentials { expired: true },
             "InvalidAccessKeyId"
@@ -173,28 +192,58 @@ impl ErrorAnswer {
             | "IllegalLocationConstraintException" => Verdict::WrongRegion,
             "InvalidObjectState" => Verdict::Archived,
             "SlowDown"
-            | "InternalError"
             | "ServiceUnavailable"
-            | "RequestTimeout"
-            | "OperationAborted"
             | "Throttling"
             | "ThrottlingException"
             | "RequestLimitExceeded"
-            | "TooManyRequests" => Verdict::NotNow,
+            | "TooManyRequests" => Verdict::Throttled,
+            "InternalError" | "RequestTimeout" | "OperationAborted" => Verdict::NotNow,
             _ => verdict_by_status(self.status),
         }
     }
 
     fn wrong_region_text(&self) -> String {
-        match &self.bucket_region {
-            Some(region) => format!("the bucket lies in region {region}; set [s3] region to it ({self})"),
-            None => {
+        match (&self.bucket_region, &self.endpoint) {
+            (Some(region), _) => format!("the bucket lies in region {region}; set [s3] region to it ({self})"),
+            (None, Some(endpoint)) => {
+                format!("the bucket is served by {endpoint}; set [s3] region and endpoint_url to its own ({self})")
+            }
+            (None, None) => {
                 format!(
                     "the bucket lies in another region; set [s3] region and endpoint_url to its own ({self})"
                 )
             }
         }
     }
+}
+
+/// Whether the store wants fewer requests.
+pub(super) fn is_throttling(error: &ObjectError) -> bool {
+    let ObjectError::Unavailable { source, .. } = error else { return false };
+    source.downcast_ref::<ErrorAnswer>().is_some_and(|answer| answer.verdict() == Verdict::Throttled)
+}
+
+/// What to do about credentials that are not accepted.
+fn credentials_advice(code: &str) -> &'static str {
+    match code {
+        "SignatureDoesNotMatch" => {
+            "; the secret key does not belong to the access key, or something between here and the store changes requests"
+        }
+        "InvalidAccessKeyId" => {
+            "; the store does not know the access key: check [s3] endpoint_url, and AWS_SESSION_TOKEN if the key is temporary"
+        }
+        "ExpiredToken" | "TokenRefreshRequired" => {
+            "; they were loaded again and are still expired: renew what this process gets them from"
+        }
+        _ => "",
+    }
+}
+
+/// The text of an element of an error's XML.
+fn element(body: &str, name: &str) -> Option<String> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once('<')?;
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn verdict_by_status(status: u16) -> Verdict {
@@ -205,7 +254,8 @@ fn verdict_by_status(status: u16) -> Verdict {
         404 => Verdict::Missing(MissingThing::Object),
         412 | 416 => Verdict::Changed,
         501 => Verdict::Refused,
-        408 | 429 | 500.. => Verdict::NotNow,
+        429 | 503 => Verdict::Throttled,
+        408 | 500.. => Verdict::NotNow,
         _ => Verdict::Refused,
     }
 }
@@ -264,7 +314,8 @@ mod tests {
             (403, "AccessDenied", Verdict::Denied),
             (403, "InvalidObjectState", Verdict::Archived),
             (400, "RequestTimeout", Verdict::NotNow),
-            (200, "SlowDown", Verdict::NotNow),
+            (200, "SlowDown", Verdict::Throttled),
+            (404, "NoSuchUpload", Verdict::Missing(MissingThing::Upload)),
             (400, "AuthorizationHeaderMalformed", Verdict::WrongRegion),
             (400, "KeyTooLongError", Verdict::Refused),
         ] {
@@ -281,10 +332,10 @@ mod tests {
             (404, Verdict::Missing(MissingThing::Object)),
             (412, Verdict::Changed),
             (416, Verdict::Changed),
-            (429, Verdict::NotNow),
+            (429, Verdict::Throttled),
             (500, Verdict::NotNow),
             (501, Verdict::Refused),
-            (503, Verdict::NotNow),
+            (503, Verdict::Throttled),
         ] {
             assert_eq!(verdict(status, ""), expected, "{status}");
         }

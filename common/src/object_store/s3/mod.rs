@@ -1,7 +1,7 @@
 //! S3 and S3-compatible stores behind [`ObjectStore`].
 //!
-//! `settings` makes a client, `connection` owns it and the retries, `answer` turns error answers into [`ObjectError`],
-//! `part` reads; this file is one method per operation.
+//! `settings` makes a client (`trust` its HTTP part), `connection` owns it and the retries, `pace` how many requests are sent
+//! at once, `answer` turns error answers into [`ObjectError`], `part` reads, `upload` writes in several requests; this file is one method per operation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Object};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Object, RequestPayer};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
@@ -24,14 +24,17 @@ use super::{
 mod answer;
 mod clock;
 mod connection;
+mod pace;
 mod part;
 mod settings;
+mod trust;
 mod upload;
 
 use answer::Request;
 use connection::Connection;
 use part::Part;
-pub use settings::{S3Settings, S3Timeouts};
+pub use settings::{S3Encryption, S3Settings, S3Timeouts};
+pub use trust::{CaCertificates, InvalidCaFile};
 use upload::MultipartUpload;
 
 /// Most keys that S3 lists in one answer.
@@ -61,7 +64,8 @@ impl ObjectStore for S3Store {
         version_id: Option<&str>,
         expected_bucket_owner: Option<&str>,
     ) -> Result<PinnedObject, ObjectError> {
-        let head = Head { location, version_id, expected_bucket_owner };
+        let payer = self.connection.settings.request_payer();
+        let head = Head { location, version_id, expected_bucket_owner, payer };
         self.connection.retrying(|client| head.send(client)).await
     }
 
@@ -85,15 +89,21 @@ impl ObjectStore for S3Store {
         content_type: &str,
     ) -> Result<StoredObject, ObjectError> {
         let size = check_put_size(location, &body)?;
+        let settings = &self.connection.settings;
+        if size >= settings.multipart_threshold_bytes {
+            return self.put_in_parts(location, &body, content_type).await;
+        }
         let request = &Request::new(ObjectAction::Put, location);
-        let timeouts =
-            aws_sdk_s3::Config::builder().timeout_config(self.connection.settings.timeout_config(size));
+        let timeouts = aws_sdk_s3::Config::builder().timeout_config(settings.timeout_config(size));
         let put = |client: Client| {
             let call = client
                 .put_object()
                 .bucket(&location.bucket)
                 .key(&location.key)
                 .content_type(content_type)
+                .set_server_side_encryption(settings.server_side_encryption())
+                .set_ssekms_key_id(settings.kms_key_id())
+                .set_request_payer(settings.request_payer())
                 .body(ByteStream::from(body.clone()))
                 .customize()
                 .config_override(timeouts.clone());
@@ -118,7 +128,11 @@ impl ObjectStore for S3Store {
     async fn delete(&self, location: &ObjectLocation) -> Result<(), ObjectError> {
         let request = &Request::new(ObjectAction::Delete, location);
         let delete = |client: Client| {
-            let call = client.delete_object().bucket(&location.bucket).key(&location.key);
+            let call = client
+                .delete_object()
+                .bucket(&location.bucket)
+                .key(&location.key)
+                .set_request_payer(self.connection.settings.request_payer());
             async move { call.send().await.map_err(|error| request.failed(error)) }
         };
         match self.connection.retrying(delete).await {
@@ -187,6 +201,7 @@ impl S3Store {
                 .prefix(prefix)
                 .max_keys(page_keys as i32)
                 .set_start_after((!after.is_empty()).then(|| after.to_owned()))
+                .set_request_payer(self.connection.settings.request_payer())
                 .set_continuation_token(page_token.clone());
             async move { call.send().await.map_err(|error| request.failed(error)) }
         };
@@ -199,6 +214,7 @@ struct Head<'a> {
     location: &'a ObjectLocation,
     version_id: Option<&'a str>,
     expected_bucket_owner: Option<&'a str>,
+    payer: Option<RequestPayer>,
 }
 
 impl Head<'_> {
@@ -210,6 +226,7 @@ impl Head<'_> {
             .key(&self.location.key)
             .set_version_id(self.version_id.map(str::to_owned))
             .set_expected_bucket_owner(self.expected_bucket_owner.map(str::to_owned))
+            .set_request_payer(self.payer.clone())
             .send()
             .await;
         match answer {
@@ -267,6 +284,7 @@ impl Head<'_> {
             .key(&self.location.key)
             .set_version_id(self.version_id.map(str::to_owned))
             .set_expected_bucket_owner(self.expected_bucket_owner.map(str::to_owned))
+            .set_request_payer(self.payer.clone())
             .range("bytes=0-0");
         let error = call.send().await.err()?;
         Some(Request::new(self.action(), self.location).failed(error))

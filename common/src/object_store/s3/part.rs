@@ -11,8 +11,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Request;
 use super::connection::Connection;
-use super::settings::S3Timeouts;
+use super::settings::{S3Settings, S3Timeouts};
 use crate::object_store::{ObjectError, PinnedObject};
+
+/// An attempt that brought at least this fraction of a part does not count as a failed one: a network that cuts every
+/// connection after a while is read through. So a part takes at most so many attempts more.
+const PROGRESS_FRACTION: usize = 16;
 
 /// Bytes of a pinned object that are asked for in one GET, and the memory that they go to.
 pub(super) struct Part {
@@ -29,17 +33,28 @@ impl Part {
     pub(super) async fn read(mut self, connection: Arc<Connection>) -> Result<BytesMut, ObjectError> {
         let mut attempts = connection.attempts();
         loop {
-            match self.read_what_is_missing(&connection.client(), &connection.settings.timeouts).await {
+            let already = self.buffer.len();
+            let client = attempts.begin().await;
+            match self.read_what_is_missing(&client, &connection.settings).await {
                 Ok(()) => return Ok(attempts.succeed(self.buffer)),
-                Err(error) => attempts.wait_after(error).await?,
+                Err(error) => {
+                    if self.buffer.len() - already >= self.wanted().div_ceil(PROGRESS_FRACTION) {
+                        attempts.note_progress();
+                    }
+                    attempts.wait_after(error).await?;
+                }
             }
         }
+    }
+
+    fn wanted(&self) -> usize {
+        (self.range.end - self.range.start) as usize
     }
 
     async fn read_what_is_missing(
         &mut self,
         client: &Client,
-        timeouts: &S3Timeouts,
+        settings: &S3Settings,
     ) -> Result<(), ObjectError> {
         let missing = self.range.start + self.buffer.len() as u64..self.range.end;
         let object = Arc::clone(&self.object);
@@ -51,11 +66,12 @@ impl Part {
             .set_version_id(object.version_id.clone())
             .if_match(&object.etag)
             .range(format!("bytes={}-{}", missing.start, missing.end - 1))
+            .set_request_payer(settings.request_payer())
             .send()
             .await
             .map_err(|error| request.failed(error))?;
         check_answer(&request, &object, &missing, &answer)?;
-        self.drain(&request, answer.body, timeouts).await
+        self.drain(&request, answer.body, &settings.timeouts).await
     }
 
     /// Takes the body as fast as it comes. What arrived before an error stays: the answer's head was proven.
@@ -65,7 +81,7 @@ impl Part {
         mut body: ByteStream,
         timeouts: &S3Timeouts,
     ) -> Result<(), ObjectError> {
-        let wanted = (self.range.end - self.range.start) as usize;
+        let wanted = self.wanted();
         let already = self.buffer.len();
         let body_deadline = Instant::now() + timeouts.body;
         while self.buffer.len() < wanted {

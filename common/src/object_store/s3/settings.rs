@@ -1,6 +1,7 @@
 //! How an S3 store is reached, and the SDK configuration made of it.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -8,10 +9,13 @@ use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     AppName, BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, StalledStreamProtectionConfig,
+    ResponseChecksumValidation, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::types::{RequestPayer, ServerSideEncryption};
 
 use super::clock::NoteSigningTime;
+use super::trust::{CaCertificates, InvalidCaFile};
+use crate::config::{S3Config, S3Encryption as ConfiguredEncryption};
 use crate::object_store::RetryPolicy;
 
 /// Attempts of the SDK within one of ours: it knows throttling and clock skew best, but not bodies.
@@ -31,6 +35,15 @@ pub struct S3Settings {
     pub force_path_style: bool,
     /// Access key and secret key of the embedded store. Absent: the usual AWS chain.
     pub credentials: Option<(String, String)>,
+    /// Where credentials come from in place of the usual AWS chain, for programs that have their own way. It is asked again
+    /// before they expire, and when the store refuses them as expired.
+    pub credentials_provider: Option<SharedCredentialsProvider>,
+    /// Authorities that are trusted beside the machine's own.
+    pub ca: Option<CaCertificates>,
+    /// How the store is told to encrypt what is written. Absent: as the bucket says.
+    pub encryption: Option<S3Encryption>,
+    /// Buckets whose owner lets requesters pay are used at the expense of these credentials.
+    pub requester_pays: bool,
     /// How long an answer is waited for.
     pub timeouts: S3Timeouts,
     /// How often and how soon a failed request is sent again.
@@ -39,6 +52,21 @@ pub struct S3Settings {
     pub max_get_bytes: u64,
     /// Most GETs at once for one read.
     pub parallel_gets: usize,
+    /// Objects of at least so many bytes are written in parts.
+    pub multipart_threshold_bytes: u64,
+    /// The bytes of each part but the last.
+    pub multipart_part_bytes: u64,
+    /// Most parts at once of one object. They share its memory.
+    pub parallel_parts: usize,
+}
+
+/// How the store is told to encrypt what is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Encryption {
+    /// With keys of S3 (`AES256`).
+    S3Keys,
+    /// With a key of KMS: this one, or the account's own for S3.
+    KmsKey(Option<String>),
 }
 
 /// How long an answer of the store is waited for.
@@ -72,15 +100,43 @@ impl Default for S3Settings {
             endpoint_url: None,
             force_path_style: false,
             credentials: None,
+            credentials_provider: None,
+            ca: None,
+            encryption: None,
+            requester_pays: false,
             timeouts: S3Timeouts::default(),
             retry: RetryPolicy::default(),
             max_get_bytes: 16 * 1024 * 1024,
             parallel_gets: 4,
+            multipart_threshold_bytes: 32 * 1024 * 1024,
+            multipart_part_bytes: 8 * 1024 * 1024,
+            parallel_parts: 4,
         }
     }
 }
 
 impl S3Settings {
+    /// What a configuration says. A file of certificates is read; the region is the configured one, or the default.
+    pub fn configured(config: &S3Config) -> Result<Self, InvalidCaFile> {
+        let defaults = Self::default();
+        let options = &config.options;
+        Ok(Self {
+            region: config.region.clone().unwrap_or(defaults.region),
+            endpoint_url: config.endpoint_url.clone(),
+            force_path_style: config.force_path_style,
+            ca: options.ca_file.as_deref().map(|path: &Path| CaCertificates::read(path)).transpose()?,
+            encryption: options.server_side_encryption.map(|encryption| match encryption {
+                ConfiguredEncryption::Aes256 => S3Encryption::S3Keys,
+                ConfiguredEncryption::AwsKms => S3Encryption::KmsKey(options.kms_key_id.clone()),
+            }),
+            requester_pays: options.request_payer.is_some(),
+            multipart_threshold_bytes: options.multipart_threshold_bytes,
+            multipart_part_bytes: options.multipart_part_bytes,
+            timeouts: S3Timeouts { stall: options.stall_timeout, ..defaults.timeouts },
+            ..Self::default()
+        })
+    }
+
     /// Makes a client. Reads files and environment; sends nothing.
     pub(super) async fn client(&self) -> Client {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -88,6 +144,12 @@ impl S3Settings {
             .timeout_config(self.timeout_config(0));
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
+        }
+        if let Some(ca) = &self.ca {
+            loader = loader.http_client(ca.http_client());
+        }
+        if let Some(provider) = &self.credentials_provider {
+            loader = loader.credentials_provider(provider.clone());
         }
         if let Some((access_key, secret_key)) = &self.credentials {
             loader =
@@ -116,6 +178,27 @@ impl S3Settings {
             .with_max_attempts(SDK_MAX_ATTEMPTS)
             .with_initial_backoff(self.retry.first_delay)
             .with_max_backoff(self.retry.max_delay)
+    }
+
+    /// Who pays for requests; `None`: the bucket's owner.
+    pub(super) fn request_payer(&self) -> Option<RequestPayer> {
+        self.requester_pays.then_some(RequestPayer::Requester)
+    }
+
+    /// How what is written is encrypted.
+    pub(super) fn server_side_encryption(&self) -> Option<ServerSideEncryption> {
+        self.encryption.as_ref().map(|encryption| match encryption {
+            S3Encryption::S3Keys => ServerSideEncryption::Aes256,
+            S3Encryption::KmsKey(_) => ServerSideEncryption::AwsKms,
+        })
+    }
+
+    /// With which key of KMS.
+    pub(super) fn kms_key_id(&self) -> Option<String> {
+        match &self.encryption {
+            Some(S3Encryption::KmsKey(id)) => id.clone(),
+            Some(S3Encryption::S3Keys) | None => None,
+        }
     }
 
     /// The timeouts of a request that sends `body_bytes`.

@@ -6,9 +6,13 @@ use super::{ObjectError, RetryPolicy, S3Settings, S3Store, S3Timeouts};
 
 mod fault_server;
 mod local_files;
+mod s3_credentials;
 mod s3_faults;
+mod s3_headers;
 mod s3_server;
 mod s3_store;
+mod s3_trust;
+mod s3_uploads;
 
 const ACCESS_KEY: &str = "AKIATEST";
 const SECRET_KEY: &str = "secret";

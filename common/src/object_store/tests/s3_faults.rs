@@ -203,10 +203,97 @@ async fn a_denied_read_names_the_place_and_the_permission() {
 }
 
 #[tokio::test]
-async fn another_region_is_named() {
-    let redirect = Fault::Status(301, "PermanentRedirect", "x-amz-bucket-region: eu-west-1\r\n");
-    let (error, _server) = read_with_always(redirect).await;
-    assert!(error.to_string().contains("lies in region eu-west-1; set [s3] region"), "{error}");
+async fn another_region_is_named_wherever_the_store_says_it() {
+    let header = "x-amz-bucket-region: eu-west-1\r\n";
+    for fault in [
+        Fault::Status(301, "PermanentRedirect", header),
+        Fault::Status(400, "AuthorizationHeaderMalformed", header),
+        Fault::Body(
+            400,
+            "<Error><Code>AuthorizationHeaderMalformed</Code><Message>expecting another</Message><Region>eu-west-1</Region></Error>",
+        ),
+    ] {
+        let (error, server) = read_with_always(fault.clone()).await;
+        assert!(error.to_string().contains("lies in region eu-west-1; set [s3] region"), "{fault:?}: {error}");
+        assert_eq!(server.seen().len(), 1);
+        let store = quick_store(&server.endpoint).await;
+        let error = store.pin(&location(), None, None).await.expect_err("HEAD is explained by GET");
+        assert!(error.to_string().contains("lies in region eu-west-1; set [s3] region"), "{fault:?}: {error}");
+    }
+    let elsewhere = "<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>";
+    let (error, _server) = read_with_always(Fault::Body(301, elsewhere)).await;
+    assert!(error.to_string().contains("is served by b.s3.eu-west-1.amazonaws.com"), "{error}");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_accepted_are_explained() {
+    for (code, expected) in [
+        ("SignatureDoesNotMatch", "the secret key does not belong to the access key"),
+        ("InvalidAccessKeyId", "check [s3] endpoint_url, and AWS_SESSION_TOKEN"),
+    ] {
+        let (error, server) = read_with_always(Fault::Status(403, code, "")).await;
+        assert!(matches!(error, ObjectError::Credentials { expired: false, .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("s3://input/a.csv") && text.contains(expected), "{text}");
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_missing_is_named_without_the_key() {
+    let (error, _server) = read_with_always(Fault::Status(404, "NoSuchBucket", "")).await;
+    assert!(error.to_string().starts_with("bucket s3://input does not exist (404 NoSuchBucket"), "{error}");
+}
+
+#[tokio::test]
+async fn each_denied_action_names_its_place_and_permission() {
+    let server = FaultServer::always(content(10), Fault::Status(403, "AccessDenied", "")).await;
+    let store = quick_store(&server.endpoint).await;
+    let errors = [
+        (store.pin(&location(), None, None).await.err(), "s3://input/a.csv: grant s3:GetObject"),
+        (store.pin(&location(), Some("7"), None).await.err(), "s3://input/a.csv: grant s3:GetObjectVersion"),
+        (store.list("input", "p/", 1).await.err(), "list s3://input/p/: grant s3:ListBucket"),
+        (store.put(&location(), Bytes::new(), "").await.err(), "s3://input/a.csv: grant s3:PutObject"),
+        (store.delete(&location()).await.err(), "s3://input/a.csv: grant s3:DeleteObject"),
+    ];
+    for (error, expected) in errors {
+        let error = error.expect("all is denied").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_takes_few_requests_at_once_serves_many_in_the_end() {
+    let server = FaultServer::always(content(1_000), Fault::SlowDownBeyond(4)).await;
+    let store = quick_store(&server.endpoint).await;
+    let object = pinned(1_000);
+    let reads = (0..40).map(|_| store.read(&object, 10..310));
+    for read in futures::future::join_all(reads).await {
+        assert_right(read);
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_cuts_every_answer_is_read_through() {
+    let (answer, server) = read_with(&vec![Fault::Truncated(30); 9]).await;
+    assert_right(answer);
+    assert_eq!(server.seen().len(), 10);
+    let server = FaultServer::always(content(1_000), Fault::Truncated(20)).await;
+    assert_right(quick_store(&server.endpoint).await.read(&pinned(1_000), 10..310).await);
+    let (error, server) = read_with_always(Fault::Truncated(1)).await;
+    assert!(full_text(&error).contains("after 5 of 300 bytes"), "{}", full_text(&error));
+    assert_eq!(server.seen().len(), 5, "a byte is no progress");
+}
+
+#[tokio::test]
+async fn a_request_that_is_never_answered_is_sent_again() {
+    let server = FaultServer::once(content(1_000), &[Fault::Silent, Fault::None, Fault::Silent]).await;
+    let mut settings = quick_settings(&server.endpoint);
+    settings.timeouts.answer = Duration::from_millis(200);
+    let store = S3Store::connect(settings).await;
+    assert_right(store.read(&pinned(1_000), 10..310).await);
+    store.put(&location(), Bytes::from_static(b"x"), "").await.expect("written the second time");
+    assert_eq!(server.seen().len(), 4);
 }
 
 #[tokio::test]
