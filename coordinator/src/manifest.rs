@@ -15,10 +15,12 @@ use warifu_scheduler::{ManifestOrder, Summary};
 
 mod files;
 mod inputs;
+mod leftovers;
 mod parts;
 mod unfinished;
 
 use files::{JSON_TYPE, MANIFEST, WriteError, Writer};
+pub(crate) use leftovers::sweep;
 pub(crate) use parts::Parts;
 use parts::{Files, Manifest, ResultFiles, TooManyParts};
 

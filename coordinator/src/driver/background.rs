@@ -106,6 +106,7 @@ pub(super) async fn write_manifest(
         return Finished::GiveUp("the state store does not give the parts of a map run");
     };
     let result = crate::manifest::write(&*objects, &order, parts).await;
+    crate::manifest::sweep(&*objects, &order).await;
     if let Err(fault) = &result {
         let map_run = &order.map_run;
         tracing::error!(%map_run, error = fault.error, cause = fault.cause, "the results cannot be written");

@@ -26,6 +26,7 @@ mod exactness;
 mod exec_process;
 mod failover;
 mod faults;
+mod foreign_s3;
 mod generated_profiles;
 mod grpc_tools;
 mod http_handler;

@@ -3,6 +3,7 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use tokio::runtime::{Builder, Runtime};
 
 /// A client of one endpoint, for code that does not await.
@@ -31,11 +32,48 @@ impl S3 {
         self.runtime.block_on(self.client.create_bucket().bucket(bucket).send()).unwrap();
     }
 
-    /// Puts an object.
+    /// Puts an object, and returns its version's id where the bucket keeps versions.
     #[track_caller]
-    pub(crate) fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
+    pub(crate) fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) -> Option<String> {
         let put = self.client.put_object().bucket(bucket).key(key).body(ByteStream::from(body.into()));
+        self.runtime.block_on(put.send()).unwrap().version_id
+    }
+
+    /// Makes a bucket, unless it is there; false if the server does not answer yet.
+    pub(crate) fn has_bucket(&self, bucket: &str) -> bool {
+        let there = || self.runtime.block_on(self.client.head_bucket().bucket(bucket).send()).is_ok();
+        there() || self.runtime.block_on(self.client.create_bucket().bucket(bucket).send()).is_ok()
+    }
+
+    /// Makes a bucket keep what is replaced.
+    #[track_caller]
+    pub(crate) fn keep_versions(&self, bucket: &str) {
+        let kept = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let put = self.client.put_bucket_versioning().bucket(bucket).versioning_configuration(kept);
         self.runtime.block_on(put.send()).unwrap();
+    }
+
+    /// Begins an upload in parts that nobody finishes.
+    #[track_caller]
+    pub(crate) fn begin_upload(&self, bucket: &str, key: &str) {
+        let begin = self.client.create_multipart_upload().bucket(bucket).key(key);
+        self.runtime.block_on(begin.send()).unwrap();
+    }
+
+    /// The keys of uploads that are not finished.
+    #[track_caller]
+    pub(crate) fn unfinished_uploads(&self, bucket: &str) -> Vec<String> {
+        let listed = self.runtime.block_on(self.client.list_multipart_uploads().bucket(bucket).send());
+        let uploads = listed.unwrap().uploads.unwrap_or_default();
+        uploads.into_iter().filter_map(|upload| upload.key).collect()
+    }
+
+    /// ETags of objects whose keys begin with `prefix`.
+    #[track_caller]
+    pub(crate) fn etags(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let listed = self.runtime.block_on(list.send()).unwrap();
+        listed.contents().iter().filter_map(|object| object.e_tag().map(str::to_owned)).collect()
     }
 
     /// Gets an object.

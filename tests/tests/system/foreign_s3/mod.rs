@@ -1,0 +1,171 @@
+//! Whole jobs on S3 servers that are not ours: coordinator and worker as processes, whose keys a program gives out.
+
+mod servers;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use warifu_test_etcd::free_ports;
+
+use crate::harness::{Process, Table, command, eventually, read_results, scratch, skipped, text};
+use servers::{ForeignS3, aws_config};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOPPED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Rows of about 1,500 bytes each: three shards of the default size.
+const ROWS: usize = 12_000;
+const NOTE_LINES: usize = 60;
+
+/// The output of one item alone takes more parts than one: parts have at least 5 MiB.
+const LARGE_NOTE_LINES: usize = 240_000;
+
+/// Coordinator and worker, and what their clients need.
+struct Cluster<'a> {
+    s3: &'a ForeignS3,
+    directory: tempfile::TempDir,
+    aws_config: String,
+    endpoint: String,
+    processes: Vec<Process>,
+}
+
+impl<'a> Cluster<'a> {
+    fn start(s3: &'a ForeignS3) -> Self {
+        let directory = scratch();
+        let aws_config = aws_config(directory.path());
+        let [port, http_port] = free_ports(2)[..] else { unreachable!("two were asked for") };
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let section = format!(
+            "[s3]\nendpoint_url = \"{}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n\
+             multipart_threshold_bytes = 5242880\nmultipart_part_bytes = 5242880\n",
+            s3.endpoint
+        );
+        let coordinator = format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\nhttp_listen = \"127.0.0.1:{http_port}\"\n\
+             [store]\ntype = \"sqlite\"\npath = \"state.db\"\n{section}"
+        );
+        let worker = format!(
+            "[coordinator]\nendpoints = [\"{endpoint}\"]\n[worker]\nslots = 4\n{section}\
+             [handlers.echo]\ntype = \"echo\"\n"
+        );
+        std::fs::write(directory.path().join("coordinator.toml"), coordinator).unwrap();
+        std::fs::write(directory.path().join("worker.toml"), worker).unwrap();
+        let mut cluster = Self { s3, directory, aws_config, endpoint, processes: Vec::new() };
+        for (name, ready) in [("coordinator", "cluster"), ("worker", "workers")] {
+            let mut process = cluster.command(&format!("warifu-{name}"));
+            process.args(["--config", &format!("{name}.toml")]);
+            cluster.processes.push(Process::start(process));
+            eventually(name, READY_WITHIN, || {
+                let answer = Process::start(cluster.client(&[ready, "-o", "json"])).finish();
+                (answer.status == 0 && (ready == "cluster" || answer.stdout.contains("workers/"))).then_some(())
+            });
+        }
+        cluster
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = command(program);
+        command.current_dir(self.directory.path()).env("AWS_CONFIG_FILE", &self.aws_config);
+        command
+    }
+
+    fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("warifu");
+        command.args(arguments).env("WARIFU_ENDPOINT", &self.endpoint);
+        command.env("AWS_ENDPOINT_URL", &self.s3.endpoint).env("AWS_REGION", "us-east-1");
+        command
+    }
+
+    /// Runs a job to its success, and returns the run.
+    #[track_caller]
+    fn run(&self, id: &str, reader: &str) -> Value {
+        let job = format!(
+            "itemReader: {{bucket: input, {reader}, readerConfig: {{inputType: CSV}}}}\n\
+             itemBatcher: {{maxItemsPerBatch: 200}}\nitemProcessor: {{handler: echo}}\n\
+             resultWriter: {{bucket: output, prefix: r/}}\n"
+        );
+        std::fs::write(self.directory.path().join("job.yaml"), job).unwrap();
+        Process::start(self.client(&["submit", "-f", "job.yaml", "--id", id])).finish().expect(0);
+        let waited = Process::start(self.client(&["wait", id, "--timeout", "240s", "-o", "json"]));
+        let waited = waited.finish_within(Duration::from_secs(300));
+        if waited.status != 0 {
+            let logs: Vec<String> = self.processes.iter().map(Process::stderr).collect();
+            panic!("{id} did not succeed:\n{}\n{}\n{}", waited.stdout, waited.stderr, logs.join("\n---\n"));
+        }
+        waited.json()
+    }
+
+    /// A run's results, as its client reads them.
+    fn download(&self, id: &str) -> PathBuf {
+        let directory = self.directory.path().join(format!("results-{id}"));
+        Process::start(self.client(&["results", id, "--download", text(&directory)])).finish().expect(0);
+        directory
+    }
+
+    fn stop(self) {
+        for process in self.processes.into_iter().rev() {
+            process.signal(Signal::SIGTERM);
+            process.finish_within(STOPPED_WITHIN).expect(0);
+        }
+    }
+}
+
+/// A file with line ends, commas and quotes in its fields, and one record of several MiB.
+fn csv() -> String {
+    let note = |row: usize, lines: usize| {
+        let lines: Vec<String> = (0..lines).map(|line| format!("line {line}, \"\"{row}\"\"")).collect();
+        lines.join("\n")
+    };
+    let lines = |row| if row == ROWS / 2 { LARGE_NOTE_LINES } else { NOTE_LINES };
+    let rows = (0..ROWS).map(|row| format!("U{row:07},{row},\"{}\"\n", note(row, lines(row))));
+    ["user_id,post_count,note\n".to_owned()].into_iter().chain(rows).collect()
+}
+
+/// A job over several shards, its results, and what died writers left; then a job over an old version.
+fn carries_whole_jobs(s3: &ForeignS3) {
+    let started = Instant::now();
+    let (cluster, client) = (Cluster::start(s3), s3.client());
+    let file = cluster.directory.path().join("users.csv");
+    std::fs::write(&file, csv()).unwrap();
+    client.put("input", "users.csv", std::fs::read(&file).unwrap());
+    client.begin_upload("output", "r/whole/SUCCEEDED_left-behind.jsonl");
+    client.begin_upload("output", "r/other/SUCCEEDED_of-another-run.jsonl");
+
+    cluster.run("whole", "key: users.csv");
+    let results = read_results(&cluster.download("whole"));
+    results.expect_echoed(&Table::read(&file, b',').items());
+    let listed = client.list("output", "r/whole/");
+    let named = results.manifest["ResultFiles"]["SUCCEEDED"].as_array().unwrap();
+    assert_eq!(listed.len(), named.len() + 1, "{listed:?}");
+    let in_parts = client.etags("output", "r/whole/").iter().filter(|etag| etag.contains('-')).count();
+    assert!(in_parts >= 1, "the large output was not written in parts");
+    assert_eq!(client.unfinished_uploads("output"), ["r/other/SUCCEEDED_of-another-run.jsonl"]);
+
+    client.keep_versions("input");
+    let old = client.put("input", "small.csv", "user_id,note\n1,old\n").expect("versions have ids");
+    client.put("input", "small.csv", "user_id,note\n1,new\n2,new\n");
+    cluster.run("version", &format!("key: small.csv, versionId: {old:?}"));
+    let results = read_results(&cluster.download("version"));
+    results.expect_echoed(&[serde_json::json!({"user_id": "1", "note": "old"})]);
+    cluster.stop();
+    println!("{} objects of results, {in_parts} in parts, in {:?}", listed.len(), started.elapsed());
+}
+
+#[test]
+fn seaweedfs_carries_whole_jobs() {
+    match ForeignS3::seaweedfs() {
+        Ok(s3) => carries_whole_jobs(&s3),
+        Err(reason) => skipped("SeaweedFS", &reason),
+    }
+}
+
+#[test]
+fn moto_carries_whole_jobs() {
+    match ForeignS3::moto() {
+        Ok(s3) => carries_whole_jobs(&s3),
+        Err(reason) => skipped("moto", &reason),
+    }
+}
