@@ -48,8 +48,7 @@ impl<'a> Cluster<'a> {
              [store]\ntype = \"sqlite\"\npath = \"state.db\"\n{section}"
         );
         let worker = format!(
-            "[coordinator]\nendpoints = [\"{endpoint}\"]\n[worker]\nslots = 4\n{section}\
-             [handlers.echo]\ntype = \"echo\"\n"
+            "[coordinator]\nendpoints = [\"{endpoint}\"]\n[worker]\nslots = 4\n{section}"
         );
         std::fs::write(directory.path().join("coordinator.toml"), coordinator).unwrap();
         std::fs::write(directory.path().join("worker.toml"), worker).unwrap();
@@ -59,6 +58,8 @@ impl<'a> Cluster<'a> {
             process.args(["--config", &format!("{name}.toml")]);
             cluster.processes.push(Process::start(process));
             eventually(name, READY_WITHIN, || {
+                let started = cluster.processes.last_mut().expect("it was just started");
+                assert!(started.is_running(), "{name} ended:\n{}", started.stderr());
                 let answer = Process::start(cluster.client(&[ready, "-o", "json"])).finish();
                 (answer.status == 0 && (ready == "cluster" || answer.stdout.contains("workers/"))).then_some(())
             });
