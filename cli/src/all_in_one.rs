@@ -7,12 +7,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use warifu_common::error_chain::Chain;
-use warifu_common::object_store::{LocalFiles, ObjectStore as _, ObjectStores, S3Settings, S3Store};
+use warifu_common::object_store::{
+    CaCertificates, LocalFiles, ObjectStore as _, ObjectStores, S3Settings, S3Store,
+};
 use warifu_common::wire::v1::GetClusterRequest;
 use warifu_coordinator::state_store::SqliteStore;
 use warifu_coordinator::{Coordinator, CoordinatorHandle};
@@ -99,7 +102,7 @@ impl AllInOne {
             true => Some(start_s3(data_dir, listeners.s3, stop_s3.clone()).await?),
             false => None,
         };
-        let objects = Arc::new(object_stores(s3.as_ref().map(|s3| s3.endpoint.as_str())).await);
+        let objects = Arc::new(object_stores(s3.as_ref().map(|s3| s3.endpoint.as_str())).await?);
         let config = coordinator_settings(data_dir, settings.shard_bytes);
         let http = Some(listeners.http);
         let coordinator = Coordinator::start(config, store, objects.clone(), listeners.grpc, http).await?;
@@ -200,7 +203,7 @@ fn start_workers(
 
 /// The stores that this process may use: files of this machine, and the embedded S3 at an endpoint or the one that the
 /// environment names.
-pub(crate) async fn object_stores(embedded_s3: Option<&str>) -> ObjectStores {
+pub(crate) async fn object_stores(embedded_s3: Option<&str>) -> anyhow::Result<ObjectStores> {
     let settings = match embedded_s3 {
         Some(endpoint) => S3Settings {
             region: S3_REGION.to_owned(),
@@ -209,24 +212,27 @@ pub(crate) async fn object_stores(embedded_s3: Option<&str>) -> ObjectStores {
             credentials: Some((S3_ACCESS_KEY.to_owned(), S3_SECRET_KEY.to_owned())),
             ..S3Settings::default()
         },
-        None => s3_settings_from_environment(),
+        None => s3_settings_from_environment()?,
     };
-    ObjectStores::with_local_files(S3Store::connect(settings).await, LocalFiles::new())
+    Ok(ObjectStores::with_local_files(S3Store::connect(settings).await, LocalFiles::new()))
 }
 
-/// Region and endpoint as AWS's own tools take them. Stores that are not AWS want the bucket in the path.
-fn s3_settings_from_environment() -> S3Settings {
-    let variable = |names: [&str; 2]| {
-        names.into_iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
+/// Region, endpoint and authorities as AWS's own tools take them. Stores that are not AWS want the bucket in the path.
+fn s3_settings_from_environment() -> anyhow::Result<S3Settings> {
+    let variable = |names: &[&str]| {
+        names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
     };
-    let endpoint_url = variable(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+    let endpoint_url = variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+    let ca_file = variable(&["AWS_CA_BUNDLE"]);
+    let ca = ca_file.map(|path| CaCertificates::read(path.as_ref())).transpose().context("AWS_CA_BUNDLE")?;
     let defaults = S3Settings::default();
-    S3Settings {
-        region: variable(["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or(defaults.region.clone()),
+    Ok(S3Settings {
+        region: variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or(defaults.region.clone()),
         force_path_style: endpoint_url.is_some(),
         endpoint_url,
+        ca,
         ..defaults
-    }
+    })
 }
 
 /// Sockets that are bound before anything starts: a port that is taken then costs nothing.
@@ -263,7 +269,7 @@ async fn start_s3(
     stop: CancellationToken,
 ) -> anyhow::Result<EmbeddedS3> {
     let s3 = EmbeddedS3::start(&data_dir.s3_root(), listener, S3_ACCESS_KEY, S3_SECRET_KEY, stop)?;
-    let objects = object_stores(Some(&s3.endpoint)).await;
+    let objects = object_stores(Some(&s3.endpoint)).await?;
     for bucket in BUCKETS {
         objects.ensure_bucket(bucket).await?;
     }

@@ -141,5 +141,8 @@ fn etcd_settings(config: &CoordinatorConfig, etcd: &EtcdConfig) -> anyhow::Resul
 fn s3_settings(config: &S3Config) -> anyhow::Result<S3Settings> {
     let environment = || REGION_VARIABLES.iter().find_map(|variable| std::env::var(variable).ok());
     let settings = S3Settings::configured(config).context("s3.ca_file")?;
-    Ok(S3Settings { region: config.region.clone().or_else(environment).unwrap_or(settings.region), ..settings })
+    Ok(S3Settings {
+        region: config.region.clone().or_else(environment).unwrap_or(settings.region),
+        ..settings
+    })
 }

@@ -64,7 +64,8 @@ impl S3Options {
         if kms_key_id.is_some() && server_side_encryption != Some(S3Encryption::AwsKms) {
             section.problem("kms_key_id", "goes with server_side_encryption = \"aws:kms\" only");
         }
-        let mut part_bytes = |key, default| section.integer(key, MIN_PART_BYTES, MAX_PUT_BYTES).unwrap_or(default);
+        let mut part_bytes =
+            |key, default| section.integer(key, MIN_PART_BYTES, MAX_PUT_BYTES).unwrap_or(default);
         let multipart_threshold_bytes =
             part_bytes("multipart_threshold_bytes", defaults.multipart_threshold_bytes);
         let multipart_part_bytes = part_bytes("multipart_part_bytes", defaults.multipart_part_bytes);

@@ -102,6 +102,24 @@ impl Bucket {
 }
 
 #[tokio::test]
+async fn what_dead_writers_began_below_a_runs_prefix_is_given_up_and_nothing_else() {
+    let bucket = Bucket::new();
+    for key in ["results/run-1/dead", "results/run-2/alive"] {
+        let location = ObjectLocation::new(&bucket.name, key);
+        let mut upload = bucket.objects.begin_upload(&location, "text/plain").await.unwrap();
+        upload.put_part("x".into()).await.unwrap();
+    }
+    write(&bucket.objects, &order(&bucket.name), parts()).await.unwrap();
+    sweep(&bucket.objects, &order(&bucket.name)).await;
+    let unfinished = |run: &str| {
+        let directory = bucket.name.trim_start_matches("file://").to_owned() + "/results/" + run;
+        let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().contains("unfinished")).count()
+    };
+    assert_eq!((unfinished("run-1"), unfinished("run-2")), (0, 1));
+}
+
+#[tokio::test]
 async fn the_manifest_names_what_counts_and_sums_it_up() {
     let bucket = Bucket::new();
     let location = write(&bucket.objects, &order(&bucket.name), parts()).await.unwrap();

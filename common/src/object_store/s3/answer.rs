@@ -204,9 +204,13 @@ impl ErrorAnswer {
 
     fn wrong_region_text(&self) -> String {
         match (&self.bucket_region, &self.endpoint) {
-            (Some(region), _) => format!("the bucket lies in region {region}; set [s3] region to it ({self})"),
+            (Some(region), _) => {
+                format!("the bucket lies in region {region}; set [s3] region to it ({self})")
+            }
             (None, Some(endpoint)) => {
-                format!("the bucket is served by {endpoint}; set [s3] region and endpoint_url to its own ({self})")
+                format!(
+                    "the bucket is served by {endpoint}; set [s3] region and endpoint_url to its own ({self})"
+                )
             }
             (None, None) => {
                 format!(

@@ -112,9 +112,7 @@ impl Attempts<'_> {
     pub(super) async fn wait_after(&mut self, error: ObjectError) -> Result<(), ObjectError> {
         let throttled = is_throttling(&error);
         let number = self.current.take().map(|(passage, number)| {
-            if throttled
-                && let Some(requests) = passage.throttled()
-            {
+            if throttled && let Some(requests) = passage.throttled() {
                 info!(requests, "the store throttles, fewer requests are sent at once");
             }
             number

@@ -71,7 +71,8 @@ impl MultipartUpload {
     async fn send_all(&mut self, body: &Bytes) -> Result<(), ObjectError> {
         let settings = &self.store.connection.settings;
         let step = settings.multipart_part_bytes as usize;
-        let pieces = (0..body.len()).step_by(step).map(|start| body.slice(start..body.len().min(start + step)));
+        let pieces =
+            (0..body.len()).step_by(step).map(|start| body.slice(start..body.len().min(start + step)));
         let upload = &*self;
         let sent: Vec<CompletedPart> = stream::iter(pieces.enumerate())
             .map(|(index, piece)| upload.send_part(index as i32 + 1, piece))

@@ -151,9 +151,7 @@ async fn answer_one(socket: TcpStream, state: Arc<State>) {
     let fault = fault.unwrap_or_else(|| state.afterwards.clone());
     let at_once = state.at_once.fetch_add(1, Ordering::SeqCst) + 1;
     let (bytes, then_stall) = match fault {
-        Fault::SlowDownBeyond(most) if at_once > most => {
-            (error_answer(&request, 503, "SlowDown", ""), false)
-        }
+        Fault::SlowDownBeyond(most) if at_once > most => (error_answer(&request, 503, "SlowDown", ""), false),
         Fault::SlowDownBeyond(_) => {
             tokio::time::sleep(SERVICE_TIME).await; // else no two requests would ever meet
             answer(&request, &Fault::None, &state)
@@ -238,18 +236,27 @@ fn upload_answer(request: &SeenRequest, state: &State) -> Vec<u8> {
     match request.method.as_str() {
         "POST" if has("uploads") => {
             marks.0 = request.header(MARK).unwrap_or_default().to_owned();
-            answer_with(200, "", "<InitiateMultipartUploadResult><UploadId>U1</UploadId></InitiateMultipartUploadResult>")
+            answer_with(
+                200,
+                "",
+                "<InitiateMultipartUploadResult><UploadId>U1</UploadId></InitiateMultipartUploadResult>",
+            )
         }
         "POST" => {
             marks.1 = std::mem::take(&mut marks.0);
-            let body = format!("<CompleteMultipartUploadResult><ETag>{ETAG}</ETag></CompleteMultipartUploadResult>");
+            let body =
+                format!("<CompleteMultipartUploadResult><ETag>{ETAG}</ETag></CompleteMultipartUploadResult>");
             answer_with(200, "", &body)
         }
         "GET" if marks.0.is_empty() => answer_with(200, "", "<ListMultipartUploadsResult/>"),
         "GET" => {
             let upload = |key| format!("<Upload><Key>{key}</Key><UploadId>U1</UploadId></Upload>");
             let uploads = upload("run-1/a") + &upload("run-2/a");
-            answer_with(200, "", &format!("<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>"))
+            answer_with(
+                200,
+                "",
+                &format!("<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>"),
+            )
         }
         "DELETE" => {
             marks.0.clear();

@@ -214,13 +214,20 @@ async fn another_region_is_named_wherever_the_store_says_it() {
         ),
     ] {
         let (error, server) = read_with_always(fault.clone()).await;
-        assert!(error.to_string().contains("lies in region eu-west-1; set [s3] region"), "{fault:?}: {error}");
+        assert!(
+            error.to_string().contains("lies in region eu-west-1; set [s3] region"),
+            "{fault:?}: {error}"
+        );
         assert_eq!(server.seen().len(), 1);
         let store = quick_store(&server.endpoint).await;
         let error = store.pin(&location(), None, None).await.expect_err("HEAD is explained by GET");
-        assert!(error.to_string().contains("lies in region eu-west-1; set [s3] region"), "{fault:?}: {error}");
+        assert!(
+            error.to_string().contains("lies in region eu-west-1; set [s3] region"),
+            "{fault:?}: {error}"
+        );
     }
-    let elsewhere = "<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>";
+    let elsewhere =
+        "<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>";
     let (error, _server) = read_with_always(Fault::Body(301, elsewhere)).await;
     assert!(error.to_string().contains("is served by b.s3.eu-west-1.amazonaws.com"), "{error}");
 }

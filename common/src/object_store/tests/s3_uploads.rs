@@ -126,7 +126,8 @@ async fn unfinished_uploads_under_a_prefix_are_given_up_and_others_are_not() {
 #[tokio::test]
 async fn a_store_that_does_not_let_uploads_be_listed_names_the_permission() {
     let server = FaultServer::always(Vec::new(), Fault::Status(403, "AccessDenied", "")).await;
-    let error = quick_store(&server.endpoint).await.abort_uploads("output", "run-1/").await.expect_err("denied");
+    let error =
+        quick_store(&server.endpoint).await.abort_uploads("output", "run-1/").await.expect_err("denied");
     let text = full_text(&error);
     assert!(
         text.contains("unfinished uploads below s3://output/run-1/: grant s3:ListBucketMultipartUploads"),

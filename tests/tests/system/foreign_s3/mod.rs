@@ -23,6 +23,9 @@ const NOTE_LINES: usize = 60;
 /// The output of one item alone takes more parts than one: parts have at least 5 MiB.
 const LARGE_NOTE_LINES: usize = 240_000;
 
+/// Objects of a listing: more than one page.
+const LISTED: usize = 1_003;
+
 /// Coordinator and worker, and what their clients need.
 struct Cluster<'a> {
     s3: &'a ForeignS3,
@@ -47,9 +50,7 @@ impl<'a> Cluster<'a> {
             "[server]\nlisten = \"127.0.0.1:{port}\"\nhttp_listen = \"127.0.0.1:{http_port}\"\n\
              [store]\ntype = \"sqlite\"\npath = \"state.db\"\n{section}"
         );
-        let worker = format!(
-            "[coordinator]\nendpoints = [\"{endpoint}\"]\n[worker]\nslots = 4\n{section}"
-        );
+        let worker = format!("[coordinator]\nendpoints = [\"{endpoint}\"]\n[worker]\nslots = 4\n{section}");
         std::fs::write(directory.path().join("coordinator.toml"), coordinator).unwrap();
         std::fs::write(directory.path().join("worker.toml"), worker).unwrap();
         let mut cluster = Self { s3, directory, aws_config, endpoint, processes: Vec::new() };
@@ -61,7 +62,8 @@ impl<'a> Cluster<'a> {
                 let started = cluster.processes.last_mut().expect("it was just started");
                 assert!(started.is_running(), "{name} ended:\n{}", started.stderr());
                 let answer = Process::start(cluster.client(&[ready, "-o", "json"])).finish();
-                (answer.status == 0 && (ready == "cluster" || answer.stdout.contains("workers/"))).then_some(())
+                (answer.status == 0 && (ready == "cluster" || answer.stdout.contains("workers/")))
+                    .then_some(())
             });
         }
         cluster
@@ -84,7 +86,7 @@ impl<'a> Cluster<'a> {
     #[track_caller]
     fn run(&self, id: &str, reader: &str) -> Value {
         let job = format!(
-            "itemReader: {{bucket: input, {reader}, readerConfig: {{inputType: CSV}}}}\n\
+            "itemReader: {{bucket: input, {reader}}}\n\
              itemBatcher: {{maxItemsPerBatch: 200}}\nitemProcessor: {{handler: echo}}\n\
              resultWriter: {{bucket: output, prefix: r/}}\n"
         );
@@ -125,7 +127,7 @@ fn csv() -> String {
     ["user_id,post_count,note\n".to_owned()].into_iter().chain(rows).collect()
 }
 
-/// A job over several shards, its results, and what died writers left; then a job over an old version.
+/// A job over several shards, its results, and what died writers left; then one over an old version, and one over a listing.
 fn carries_whole_jobs(s3: &ForeignS3) {
     let started = Instant::now();
     let (cluster, client) = (Cluster::start(s3), s3.client());
@@ -135,7 +137,7 @@ fn carries_whole_jobs(s3: &ForeignS3) {
     client.begin_upload("output", "r/whole/SUCCEEDED_left-behind.jsonl");
     client.begin_upload("output", "r/other/SUCCEEDED_of-another-run.jsonl");
 
-    cluster.run("whole", "key: users.csv");
+    cluster.run("whole", "key: users.csv, readerConfig: {inputType: CSV}");
     let results = read_results(&cluster.download("whole"));
     results.expect_echoed(&Table::read(&file, b',').items());
     let listed = client.list("output", "r/whole/");
@@ -148,9 +150,20 @@ fn carries_whole_jobs(s3: &ForeignS3) {
     client.keep_versions("input");
     let old = client.put("input", "small.csv", "user_id,note\n1,old\n").expect("versions have ids");
     client.put("input", "small.csv", "user_id,note\n1,new\n2,new\n");
-    cluster.run("version", &format!("key: small.csv, versionId: {old:?}"));
+    cluster.run("version", &format!("key: small.csv, versionId: {old:?}, readerConfig: {{inputType: CSV}}"));
     let results = read_results(&cluster.download("version"));
     results.expect_echoed(&[serde_json::json!({"user_id": "1", "note": "old"})]);
+
+    for number in 0..LISTED {
+        client.put("input", &format!("listed/{number:04}"), "12");
+    }
+    cluster.run("listing", "prefix: listed/");
+    let results = read_results(&cluster.download("listing"));
+    let keys: Vec<&str> =
+        results.succeeded.values().map(|line| line["output"]["Key"].as_str().unwrap()).collect();
+    let expected: Vec<String> = (0..LISTED).map(|number| format!("listed/{number:04}")).collect();
+    assert_eq!(keys, expected);
+    assert!(client.list("output", "warifu/").is_empty(), "what was staged is gone with the run");
     cluster.stop();
     println!("{} objects of results, {in_parts} in parts, in {:?}", listed.len(), started.elapsed());
 }

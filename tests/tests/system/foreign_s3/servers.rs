@@ -83,9 +83,8 @@ impl ForeignS3 {
 
 /// An AWS configuration whose keys a program gives out, as single sign-on and key stores have it.
 pub(super) fn aws_config(directory: &Path) -> String {
-    let keys = format!(
-        r#"{{"Version": 1, "AccessKeyId": "{ACCESS_KEY}", "SecretAccessKey": "{SECRET_KEY}"}}"#
-    );
+    let keys =
+        format!(r#"{{"Version": 1, "AccessKeyId": "{ACCESS_KEY}", "SecretAccessKey": "{SECRET_KEY}"}}"#);
     std::fs::write(directory.join("keys.json"), keys).unwrap();
     let keys = directory.join("keys.json");
     let file = directory.join("aws-config");
