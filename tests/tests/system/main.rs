@@ -27,6 +27,7 @@ mod failover;
 mod faults;
 mod generated_profiles;
 mod grpc_tools;
+mod helm_chart;
 mod http_handler;
 mod kill_process;
 mod lambda;
