@@ -29,6 +29,7 @@ mod generated_profiles;
 mod grpc_tools;
 mod helm_chart;
 mod http_handler;
+mod images;
 mod kill_process;
 mod lambda;
 mod many_workers;
