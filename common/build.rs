@@ -10,7 +10,8 @@ use std::{env, fs};
 use prost::Message as _;
 
 const PROTO_ROOT: &str = "../proto";
-const PROTO_FILES: [&str; 5] = [
+const PROTO_FILES: [&str; 6] = [
+    "externalscaler/externalscaler.proto",
     "warifu/v1/error_reason.proto",
     "warifu/v1/fleet_service.proto",
     "warifu/v1/map_run.proto",

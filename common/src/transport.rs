@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tonic::transport::{Channel, Endpoint, Server};
 
+use crate::wire::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
 use crate::wire::v1::fleet_service_client::FleetServiceClient;
 use crate::wire::v1::fleet_service_server::{FleetService, FleetServiceServer};
 use crate::wire::v1::map_run_service_client::MapRunServiceClient;
@@ -129,6 +130,13 @@ pub fn fleet_service<S: FleetService>(service: S) -> FleetServiceServer<S> {
 /// Serves workers, within the message limit.
 pub fn worker_service<S: WorkerService>(service: S) -> WorkerServiceServer<S> {
     WorkerServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Serves KEDA, within the message limit.
+pub fn external_scaler<S: ExternalScaler>(service: S) -> ExternalScalerServer<S> {
+    ExternalScalerServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }

@@ -30,7 +30,8 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Services whose calls any coordinator takes. A worker is told where the leader is instead; health, and what the API looks
 /// like, is each process's own.
-const FORWARDED_SERVICES: [&str; 2] = ["/warifu.v1.MapRunService/", "/warifu.v1.FleetService/"];
+const FORWARDED_SERVICES: [&str; 3] =
+    ["/warifu.v1.MapRunService/", "/warifu.v1.FleetService/", "/externalscaler.ExternalScaler/"];
 
 /// Passes calls on; cheap to clone.
 #[derive(Clone)]

@@ -18,6 +18,7 @@ mod forward;
 mod http;
 mod manifest;
 mod metrics;
+pub mod probe;
 mod reading;
 mod retention;
 mod server;

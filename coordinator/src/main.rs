@@ -1,5 +1,6 @@
 //! The process `warifu-coordinator`: configuration, logs, wiring, signals; nothing else.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ struct Args {
     /// Print the effective configuration without secrets, and end
     #[arg(long)]
     check_config: bool,
+    /// Ask the coordinator that runs here with this configuration whether it is ready, and end
+    #[arg(long, conflicts_with = "check_config")]
+    probe: bool,
     /// Where to listen for gRPC, in place of server.listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
@@ -67,10 +71,26 @@ fn main() -> ExitCode {
         print!("{}", config.to_redacted_toml());
         return ExitCode::SUCCESS;
     }
+    if args.probe {
+        return probe(config.server.http_listen);
+    }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("warifu-coordinator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn probe(http_listen: SocketAddr) -> ExitCode {
+    match warifu_coordinator::probe::readiness(http_listen) {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("warifu-coordinator: {:#}", anyhow::Error::new(error));
             ExitCode::FAILURE
         }
     }
@@ -103,7 +123,7 @@ async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
     Ok(coordinator.shutdown().await?)
 }
 
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 

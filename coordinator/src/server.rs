@@ -15,7 +15,7 @@ use warifu_common::object_store::ObjectStore;
 use warifu_common::transport::{self, Dial};
 use warifu_common::wire::FILE_DESCRIPTOR_SET;
 
-use crate::api::{Context, Fleet, MapRuns};
+use crate::api::{Context, Fleet, MapRuns, Scaler};
 use crate::driver::{Driver, DriverHandle};
 use crate::forward::Forward;
 use crate::metrics::Metrics;
@@ -236,6 +236,7 @@ fn serve_grpc<C: Connection>(
         .layer(Forward::new(context.driver.clone(), dial, stop.clone()))
         .add_service(transport::map_run_service(MapRuns { context: context.clone() }))
         .add_service(transport::fleet_service(Fleet { context: context.clone() }))
+        .add_service(transport::external_scaler(Scaler { context: context.clone() }))
         .add_service(transport::worker_service(sessions))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
@@ -249,6 +250,15 @@ fn serve_grpc<C: Connection>(
     })
 }
 
+/// What `grpc.health.v1` speaks for: the process as a whole, and each service.
+const SERVICES: [&str; 5] = [
+    "",
+    "warifu.v1.MapRunService",
+    "warifu.v1.FleetService",
+    "warifu.v1.WorkerService",
+    "externalscaler.ExternalScaler",
+];
+
 /// Says `SERVING` while this process leads, or knows who does.
 async fn report_health(
     driver: DriverHandle,
@@ -261,7 +271,7 @@ async fn report_health(
             true => tonic_health::ServingStatus::Serving,
             false => tonic_health::ServingStatus::NotServing,
         };
-        for service in ["", "warifu.v1.MapRunService", "warifu.v1.FleetService", "warifu.v1.WorkerService"] {
+        for service in SERVICES {
             health.set_service_status(service, status).await;
         }
         // Both only wait.

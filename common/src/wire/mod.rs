@@ -20,5 +20,11 @@ pub mod v1 {
     tonic::include_proto!("warifu.v1");
 }
 
+/// KEDA's contract for external scalers, generated from its vendored proto file.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod externalscaler {
+    tonic::include_proto!("externalscaler");
+}
+
 /// The compiled proto files with their comments: for server reflection, and for the codec.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("warifu_descriptor");

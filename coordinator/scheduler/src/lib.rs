@@ -17,6 +17,7 @@ mod committed;
 mod compensation;
 mod config;
 mod counting;
+mod demand;
 mod effect;
 mod event;
 mod invariants;
@@ -50,6 +51,7 @@ pub use broken_rule::BrokenRule;
 pub use compensation::compensation_warning;
 
 pub use config::Config;
+pub use demand::SlotDemand;
 pub use effect::{
     AbortedItems, Commit, Effect, Effects, ManifestOrder, PendingItems, Rejection, Reply, Summary,
 };

@@ -27,6 +27,7 @@ mod map_run_service;
 mod page;
 mod preview;
 mod redrive;
+mod scaler;
 mod source;
 mod watch;
 
@@ -34,6 +35,7 @@ use error::{stopping, wrong_reply};
 pub(crate) use fleet_service::Fleet;
 pub(crate) use map_run_service::MapRuns;
 pub(crate) use redrive::RedriveRequests;
+pub(crate) use scaler::Scaler;
 pub(crate) use warifu_common::status::ApiError;
 
 /// What every service works with.

@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use warifu_common::wire::v1::map_run_service_client::MapRunServiceClient;
 use warifu_common::wire::v1::{CreateMapRunRequest, ItemProcessor, ItemReader, MapRun, MapRunSpec};
 
-use crate::harness::{Dev, DevSettings, Finished, Process, skipped, text, tool};
+use crate::harness::{Dev, DevSettings, Finished, Process, grpcurl, skipped, text};
 
 /// grpcurl's exit status of a call that failed: 64 and gRPC's code.
 const INVALID_ARGUMENT: i32 = 64 + 3;
@@ -24,13 +24,6 @@ const NOT_FOUND: i32 = 64 + 5;
 
 const JOB: &str = "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
                    itemProcessor: {handler: echo}\n";
-
-/// grpcurl: on PATH, or where the checks put it.
-fn grpcurl() -> Result<PathBuf, String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|directory| directory.join("grpcurl"));
-    on_path.filter(|file| file.is_file()).map(Ok).next().unwrap_or_else(|| tool("bin/grpcurl"))
-}
 
 /// Calls with the request on stdin.
 fn call(program: &PathBuf, dev: &Dev, flags: &[&str], method: &str, request: &str) -> Finished {

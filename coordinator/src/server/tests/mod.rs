@@ -5,4 +5,5 @@ mod following;
 mod harness;
 mod http;
 mod map_runs;
+mod scaler;
 mod sessions;

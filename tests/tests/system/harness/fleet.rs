@@ -143,6 +143,11 @@ impl Fleet {
         self.coordinators[index].process.as_ref().unwrap().signal(signal);
     }
 
+    /// Where a coordinator serves gRPC.
+    pub(crate) fn grpc_address(&self, index: usize) -> String {
+        format!("127.0.0.1:{}", self.coordinators[index].port)
+    }
+
     /// Where a coordinator serves metrics.
     pub(crate) fn http_port(&self, index: usize) -> u16 {
         self.coordinators[index].http_port

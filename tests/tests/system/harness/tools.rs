@@ -22,6 +22,13 @@ pub(crate) fn tool(path: &str) -> Result<PathBuf, String> {
     installed(path, || file.exists().then(|| file.clone()))
 }
 
+/// grpcurl: on PATH, or where the checks put it.
+pub(crate) fn grpcurl() -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|directory| directory.join("grpcurl"));
+    on_path.filter(|file| file.is_file()).map(Ok).next().unwrap_or_else(|| tool("bin/grpcurl"))
+}
+
 /// The Python that has `package`.
 pub(crate) fn python_with(package: &str) -> Result<PathBuf, String> {
     installed(package, || {

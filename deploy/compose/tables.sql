@@ -1,0 +1,1 @@
+CREATE TABLE user_stats (user_id text PRIMARY KEY, login_count bigint NOT NULL);
