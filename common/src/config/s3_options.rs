@@ -9,8 +9,8 @@ use super::parts::serialize_duration;
 use super::section::Section;
 use crate::object_store::{MAX_PUT_BYTES, MIN_PART_BYTES, S3Settings};
 
-/// Less is a pause that every store makes, more is longer than a lease.
-const STALL_SECONDS: std::ops::RangeInclusive<u64> = 1..=600;
+/// Less is a pause that every store makes, more is longer than a body may take.
+const STALL_SECONDS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// How requests to S3 are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

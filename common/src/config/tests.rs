@@ -192,7 +192,7 @@ fn requests_to_s3_are_made_as_configured() {
     let expected = [
         "s3.kms_key_id: goes with server_side_encryption = \"aws:kms\" only",
         "s3.multipart_part_bytes: must be a whole number from 5242880 to 67108864",
-        "s3.stall_timeout: must be from 1s to 600s",
+        "s3.stall_timeout: must be from 1s to 300s",
         "s3.request_payer: \"me\": write one of \"requester\"",
     ];
     assert_eq!(found, expected);
