@@ -11,6 +11,7 @@ mod expand;
 pub mod handlers;
 mod parts;
 mod section;
+mod security;
 mod source;
 mod store;
 #[cfg(test)]
@@ -20,12 +21,13 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 
-pub use coordinator::{CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig};
+pub use coordinator::{CallLimits, CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig};
 pub use handlers::{ConfiguredHandler, HandlerConfig};
 pub use parts::{AccessRules, S3Config, Secret, TelemetryConfig, parse_duration, redacted_url};
+pub use security::{AuthConfig, ClientTlsConfig, JwtConfig, JwtKeys, ServerTlsConfig};
 pub use source::{Setting, Source};
 pub use store::{CompactionConfig, EtcdConfig, EtcdTlsConfig, StoreConfig};
-pub use worker::{CoordinatorAddresses, WorkerConfig, WorkerSection};
+pub use worker::{CoordinatorAddresses, TOKEN_VARIABLE, WorkerConfig, WorkerSection};
 
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,7 +111,7 @@ advertize = \"http://x\"
 [tls]
 cert_file = \"a\"
 [auth]
-tokens_file = \"b\"
+issuer = \"b\"
 [store]
 type = \"etcd\"
 endpoints = [\"http://127.0.0.1:2379\", \"https://127.0.0.1:2379\"]
@@ -137,8 +137,7 @@ allowed = [\"input/*\"]
         ("WARIFU_LIMITS__MAX_HEADER_BYTES", "x"),
     ];
     let expected = [
-        "tls: TLS is not available in this version",
-        "auth: tokens and roles are not available in this version",
+        "tls.cert_file: a certificate and its `key_file` are required",
         "server.http_listen: wants a string, not the number 7401",
         "server.listen: 0.0.0.0:7400 is reachable from other machines and there is no TLS",
         "server.advertise: is required when listening on 0.0.0.0:7400",
@@ -170,7 +169,7 @@ allowed = [\"input/*\"]
 fn listening_beyond_this_machine_needs_a_word() {
     let server =
         |rest: &str| coordinator(&format!("{STORE}[server]\nlisten = \"10.0.0.1:7400\"\n{rest}"), &[]);
-    assert!(problems(server(""))[0].contains("set server.insecure = true"));
+    assert!(problems(server(""))[0].contains("set [tls], or server.insecure = true"));
     assert_eq!(server("insecure = true").unwrap().server.advertise, "http://10.0.0.1:7400");
     assert!(problems(coordinator("", &[]))[0].starts_with("store.path: is required"));
     assert!(
