@@ -166,6 +166,31 @@ allowed = [\"input/*\"]
 }
 
 #[test]
+fn certificates_and_tokens_are_read_and_what_belongs_together_is_wanted_together() {
+    let text = format!(
+        "{STORE}[tls]\ncert_file = \"c\"\nkey_file = \"k\"\nclient_ca_file = \"a\"\n\
+         [server]\nlisten = \"10.0.0.1:7400\"\n[auth]\njwks_url = \"https://id/keys\"\nissuer = \"i\"\naudience = \"w\"\n"
+    );
+    let config = coordinator(&text, &[]).unwrap();
+    assert_eq!(config.server.advertise, "https://10.0.0.1:7400");
+    let client = config.tls.as_ref().unwrap().as_client();
+    assert_eq!(client.ca_file.as_deref(), Some(std::path::Path::new("a")));
+    assert_eq!(config.auth.as_ref().unwrap().jwt.as_ref().unwrap().role_claim, "role");
+    let shown = config.to_redacted_toml();
+    assert!(shown.contains("jwks_url = \"https://id/keys\"") && shown.contains("max_connections"), "{shown}");
+    for (sections, problem) in [
+        ("[tls]\nkey_file = \"k\"", "tls.cert_file: a certificate and its `key_file` are required"),
+        ("[auth]", "auth.tokens_file: is required"),
+        ("[auth]\njwks_file = \"f\"\naudience = \"w\"", "auth.issuer: is required"),
+        ("[auth]\njwks_url = \"http://id/keys\"\nissuer = \"i\"\naudience = \"w\"", "auth.jwks_url:"),
+        ("[auth]\ntokens_file = \"f\"\nissuer = \"i\"", "auth.jwks_file: is required for signed tokens"),
+    ] {
+        let found = problems(coordinator(&format!("{STORE}{sections}"), &[]));
+        assert!(found.len() == 1 && found[0].starts_with(problem), "{found:?} is not {problem}");
+    }
+}
+
+#[test]
 fn listening_beyond_this_machine_needs_a_word() {
     let server =
         |rest: &str| coordinator(&format!("{STORE}[server]\nlisten = \"10.0.0.1:7400\"\n{rest}"), &[]);

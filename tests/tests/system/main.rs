@@ -38,6 +38,7 @@ mod recovery_times;
 mod redrive;
 mod result_forms;
 mod rust_sdk;
+mod security;
 mod seeds;
 mod sql_servers;
 mod templates;
