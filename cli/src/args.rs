@@ -38,15 +38,18 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) connect_timeout: Duration,
     /// Certificates (PEM) that the coordinator's is checked against.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", alias = "ca-file", env = "WARIFU_CA_FILE")]
     pub(crate) ca_cert: Option<PathBuf>,
     /// This client's certificate (PEM).
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", alias = "cert-file", env = "WARIFU_CERT_FILE")]
     pub(crate) cert: Option<PathBuf>,
     // `run` has a flag of the same name and type in its place: the column that tells rows apart.
-    /// The key of this client's certificate (PEM).
+    /// The key of this client's certificate (PEM) [env: WARIFU_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key: Vec<String>,
+    /// A file with the bearer token, in place of the variable WARIFU_TOKEN.
+    #[arg(long, global = true, value_name = "FILE", env = "WARIFU_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Form of the output on stdout; `csv` only for `failures`.
     #[arg(short = 'o', long = "format", global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub(crate) format: Format,

@@ -1,21 +1,24 @@
 //! The connection to a coordinator: endpoint, token, limits.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-use warifu_common::transport;
+use warifu_common::config::{ClientTlsConfig, TOKEN_VARIABLE};
+use warifu_common::security::{BearerToken, SecureDial};
+use warifu_common::transport::{self, Dial, Tcp};
 use warifu_common::wire::v1::fleet_service_client::FleetServiceClient;
 use warifu_common::wire::v1::map_run_service_client::MapRunServiceClient;
 
 use crate::args::GlobalArgs;
 use crate::problem::Problem;
 
-/// The environment variable with the bearer token. No flag: arguments are visible to every user of a machine.
-const TOKEN_VARIABLE: &str = "WARIFU_TOKEN";
+/// Stands for `--key`, which is another flag of `run`.
+const KEY_VARIABLE: &str = "WARIFU_KEY_FILE";
 
 pub(crate) type AuthorizedChannel = InterceptedService<Channel, Token>;
 
@@ -28,19 +31,19 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the coordinator that flags and environment name.
     pub(crate) async fn connect(global: &GlobalArgs) -> anyhow::Result<Self> {
-        refuse_tls(global)?;
-        Self::open(&global.endpoint, global.connect_timeout, Token::from_environment()?).await
+        Self::open(&global.endpoint, global.connect_timeout, Arc::new(secure_dial(global)?)).await
     }
 
     /// Connects to the coordinator in this process.
     pub(crate) async fn connect_within_process(endpoint: &str) -> anyhow::Result<Self> {
-        Self::open(endpoint, transport::CONNECT_TIMEOUT, Token(None)).await
+        Self::open(endpoint, transport::CONNECT_TIMEOUT, Arc::new(Tcp)).await
     }
 
-    async fn open(endpoint: &str, connect_timeout: Duration, token: Token) -> anyhow::Result<Self> {
-        let channel = transport::endpoint(endpoint)?.connect_timeout(connect_timeout).connect().await;
+    async fn open(endpoint: &str, connect_timeout: Duration, dial: Arc<dyn Dial>) -> anyhow::Result<Self> {
+        let address = transport::endpoint(endpoint)?.connect_timeout(connect_timeout);
+        let channel = dial.dial(&address).await;
         let channel = channel.map_err(|error| nobody_answers(endpoint).caused_by(error))?;
-        Ok(Self { endpoint: endpoint.to_owned(), channel: InterceptedService::new(channel, token) })
+        Ok(Self { endpoint: endpoint.to_owned(), channel: InterceptedService::new(channel, Token(dial)) })
     }
 
     /// Where the coordinator is.
@@ -64,33 +67,45 @@ fn nobody_answers(endpoint: &str) -> Problem {
         .advise("start one with `warifu dev`, or name yours with --endpoint or WARIFU_ENDPOINT")
 }
 
-fn refuse_tls(global: &GlobalArgs) -> Result<(), Problem> {
-    if global.ca_cert.is_none() && global.cert.is_none() && global.key.is_empty() {
-        return Ok(());
+/// The network with the certificates and the token that flags and environment name.
+fn secure_dial(global: &GlobalArgs) -> anyhow::Result<SecureDial> {
+    let key_file = global.key.first().map(PathBuf::from).or_else(|| path_of_variable(KEY_VARIABLE));
+    let tls = ClientTlsConfig { ca_file: global.ca_cert.clone(), cert_file: global.cert.clone(), key_file };
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        return Err(Problem::new("a certificate and its key go together: give both --cert and --key").into());
     }
-    Err(Problem::new("TLS is not available in this version: --ca-cert, --cert and --key cannot be used")
-        .advise("use http:// over a private network or a tunnel"))
+    let named = [&tls.ca_file, &tls.cert_file].into_iter().any(Option::is_some);
+    if named && global.endpoint.starts_with("http://") {
+        let problem = Problem::new("certificates are for an endpoint that begins with https://");
+        return Err(problem.advise("write https:// in --endpoint or WARIFU_ENDPOINT").into());
+    }
+    let endpoints = [global.endpoint.clone()];
+    Ok(SecureDial::new(&endpoints, &tls, bearer_token(global)?)?)
+}
+
+fn bearer_token(global: &GlobalArgs) -> anyhow::Result<BearerToken> {
+    if let Some(file) = &global.token_file {
+        return Ok(BearerToken::file(file.clone())?);
+    }
+    match std::env::var(TOKEN_VARIABLE) {
+        Ok(token) if !token.trim().is_empty() => BearerToken::fixed(&token)
+            .map_err(|problem| Problem::new(format!("{TOKEN_VARIABLE} {problem}")).into()),
+        Ok(_) | Err(_) => Ok(BearerToken::None),
+    }
+}
+
+fn path_of_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Puts the bearer token into every call.
 #[derive(Clone)]
-pub(crate) struct Token(Option<MetadataValue<Ascii>>);
-
-impl Token {
-    fn from_environment() -> Result<Self, Problem> {
-        let Ok(token) = std::env::var(TOKEN_VARIABLE) else { return Ok(Self(None)) };
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
-            .parse()
-            .map_err(|_| Problem::new(format!("{TOKEN_VARIABLE} holds characters that no token has")))?;
-        value.set_sensitive(true);
-        Ok(Self(Some(value)))
-    }
-}
+pub(crate) struct Token(Arc<dyn Dial>);
 
 impl Interceptor for Token {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
+        if let Some(token) = self.0.authorization() {
+            request.metadata_mut().insert("authorization", token);
         }
         Ok(request)
     }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod error_chain;
 pub mod object_store;
 pub mod result_file;
+pub mod security;
 pub mod status;
 pub mod suggest;
 pub mod telemetry;

@@ -7,7 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint, Server, Uri};
 
 use crate::wire::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
 use crate::wire::v1::fleet_service_client::FleetServiceClient;
@@ -60,6 +61,11 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
 
     /// A connection that its first call opens, and that is opened again when it breaks.
     fn dial_lazily(&self, endpoint: &Endpoint) -> Channel;
+
+    /// What calls over these connections carry as `authorization`.
+    fn authorization(&self) -> Option<MetadataValue<Ascii>> {
+        None
+    }
 }
 
 /// The network of this machine.
@@ -69,26 +75,54 @@ pub struct Tcp;
 #[async_trait]
 impl Dial for Tcp {
     async fn dial(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+        if is_secured(endpoint) {
+            return endpoint.connect_with_connector(tower::service_fn(refuse_secured)).await;
+        }
         endpoint.connect().await
     }
 
     fn dial_lazily(&self, endpoint: &Endpoint) -> Channel {
+        if is_secured(endpoint) {
+            return endpoint.connect_with_connector_lazy(tower::service_fn(refuse_secured));
+        }
         endpoint.connect_lazy()
     }
 }
 
-/// A coordinator's address, `http://host:port`, with every setting of a client connection.
+/// What is meant to be encrypted is never sent as it is.
+async fn refuse_secured(uri: Uri) -> std::io::Result<hyper_util::rt::TokioIo<tokio::net::TcpStream>> {
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let problem =
+        format!("https://{host} needs TLS, and no certificate authority is configured: name a ca_file");
+    Err(std::io::Error::other(problem))
+}
+
+/// The scheme of an endpoint that is to be reached with TLS. tonic would refuse `https` over a connector of ours; what calls
+/// carry as their scheme is `https`.
+const SECURED_SCHEME: &str = "grpcs";
+
+/// True if the address was `https://`.
+pub(crate) fn is_secured(endpoint: &Endpoint) -> bool {
+    endpoint.uri().scheme_str() == Some(SECURED_SCHEME)
+}
+
+/// A coordinator's address, `http://host:port` or `https://host:port`, with every setting of a client connection.
 pub fn endpoint(address: &str) -> Result<Endpoint, InvalidEndpoint> {
     let invalid = |reason: String| InvalidEndpoint { address: address.to_owned(), reason };
-    if address.starts_with("https://") {
-        return Err(invalid("TLS is not available in this version; use http://".to_owned()));
+    let form = || invalid("write http://host:port or https://host:port".to_owned());
+    let uri: Uri = match address.split_once("://") {
+        Some(("http", _)) => address.parse(),
+        Some(("https", rest)) => format!("{SECURED_SCHEME}://{rest}").parse(),
+        _ => return Err(form()),
     }
-    if !address.starts_with("http://") {
-        return Err(invalid("write http://host:port".to_owned()));
+    .map_err(|error: tonic::codegen::http::uri::InvalidUri| invalid(error.to_string()))?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(form());
     }
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| invalid(error.to_string()))?;
-    if endpoint.uri().host().is_none_or(str::is_empty) {
-        return Err(invalid("write http://host:port".to_owned()));
+    let mut endpoint = Endpoint::from(uri);
+    if is_secured(&endpoint) {
+        let origin = address.parse().map_err(|_| form())?;
+        endpoint = endpoint.origin(origin);
     }
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -170,10 +204,11 @@ mod tests {
 
     #[test]
     fn addresses_are_checked_before_anything_connects() {
-        assert!(endpoint("http://127.0.0.1:7400").is_ok());
+        assert!(!is_secured(&endpoint("http://127.0.0.1:7400").unwrap()));
+        assert!(is_secured(&endpoint("https://warifu:7400").unwrap()));
         for (address, reason) in [
             ("127.0.0.1:7400", "write http://host:port"),
-            ("https://a:1", "TLS is not available in this version"),
+            ("ftp://a:1", "write http://host:port"),
             ("http://", "http://"),
             ("http://a b", "http://a b"),
             ("", "write http://host:port"),

@@ -33,6 +33,10 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 const FORWARDED_SERVICES: [&str; 3] =
     ["/warifu.v1.MapRunService/", "/warifu.v1.FleetService/", "/externalscaler.ExternalScaler/"];
 
+/// Marks the answer of another process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PassedOn;
+
 /// Passes calls on; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Forward {
@@ -75,7 +79,9 @@ impl Forward {
         request.headers_mut().insert(FORWARDED, HeaderValue::from_static("true"));
         let mut channel = self.channel(endpoint)?;
         poll_fn(|context| channel.poll_ready(context)).await?;
-        Ok(channel.call(request).await?)
+        let mut response = channel.call(request).await?;
+        response.extensions_mut().insert(PassedOn);
+        Ok(response)
     }
 
     /// The connection to `endpoint`. It is opened by the first call and opened again when it breaks.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
 
 use crate::driver::{DriverHandle, Leadership};
 use crate::metrics::Metrics;
+use crate::security::{Authority, Connections, METRICS, Peer, record};
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -19,21 +20,51 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 struct Context {
     driver: DriverHandle,
     metrics: Arc<Metrics>,
+    admission: Admission,
+}
+
+/// Who may read metrics. Probes have neither certificate nor token, and health says nothing of anyone's data.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    /// Absent: everybody may.
+    pub(crate) authority: Option<Arc<Authority>>,
+    /// Whether a client's certificate is wanted.
+    pub(crate) certificates_wanted: bool,
+}
+
+impl Admission {
+    fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), StatusCode> {
+        if self.certificates_wanted && !peer.is_verified() {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let Some(authority) = &self.authority else { return Ok(()) };
+        authority.admit(METRICS, headers).map(drop).map_err(|denied| {
+            let status = Status::from(denied.error);
+            record(&denied.principal, METRICS, "-", status.code());
+            if status.code() == Code::Unauthenticated {
+                StatusCode::UNAUTHORIZED
+            } else {
+                StatusCode::FORBIDDEN
+            }
+        })
+    }
 }
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    connections: Connections,
     driver: DriverHandle,
     metrics: Arc<Metrics>,
+    admission: Admission,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
-        .with_state(Context { driver, metrics });
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        .with_state(Context { driver, metrics, admission })
+        .into_make_service_with_connect_info::<Peer>();
+    axum::serve(connections, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 /// The process lives. Whether it can do its work is another question: restarting it would not help the store.
@@ -50,7 +81,12 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
     }
 }
 
-async fn render_metrics(State(context): State<Context>) -> impl IntoResponse {
+async fn render_metrics(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, StatusCode> {
+    context.admission.check(&peer, &headers)?;
     let workers = context.driver.query(|scheduler| scheduler.workers()).await.ok();
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(workers.as_deref()))
+    Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(workers.as_deref())))
 }

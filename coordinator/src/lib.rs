@@ -21,11 +21,13 @@ mod metrics;
 pub mod probe;
 mod reading;
 mod retention;
+mod security;
 mod server;
 mod sessions;
 mod settings;
 pub mod state_store;
 
 pub use clock::{Clock, SystemClock};
+pub use security::SecuritySettings;
 pub use server::{Connection, Coordinator, CoordinatorHandle, EndError, StartError};
 pub use settings::Settings;

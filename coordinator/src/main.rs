@@ -108,9 +108,14 @@ async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
     let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)?).await);
     let listener = bind(config.server.listen).await?;
     let http_listener = bind(config.server.http_listen).await?;
-    let mut coordinator =
-        Coordinator::start(Settings::from(&config), store, Arc::new(objects), listener, Some(http_listener))
-            .await?;
+    let mut coordinator = Coordinator::start(
+        Settings::secured(&config)?,
+        store,
+        Arc::new(objects),
+        listener,
+        Some(http_listener),
+    )
+    .await?;
     let (listen, http_listen) = (config.server.listen, config.server.http_listen);
     tracing::info!(%listen, %http_listen, version = env!("CARGO_PKG_VERSION"), "started");
     // Every arm can be dropped without loss.

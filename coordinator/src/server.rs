@@ -7,18 +7,21 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
+use warifu_common::config::CallLimits;
 use warifu_common::object_store::ObjectStore;
+use warifu_common::security::{FileProblem, ServerCertificates};
 use warifu_common::transport::{self, Dial};
 use warifu_common::wire::FILE_DESCRIPTOR_SET;
 
 use crate::api::{Context, Fleet, MapRuns, Scaler};
 use crate::driver::{Driver, DriverHandle};
 use crate::forward::Forward;
+use crate::http::Admission;
 use crate::metrics::Metrics;
+use crate::security::{Authority, Connections, Guard, WorkerGuard};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::state_store::StateStore;
@@ -32,6 +35,9 @@ pub enum StartError {
     /// A listener has no address.
     #[error("a listener has no address")]
     Listener(#[source] std::io::Error),
+    /// A file of certificates or tokens cannot be used.
+    #[error(transparent)]
+    Security(#[from] FileProblem),
     /// Server reflection cannot be built: a bug.
     #[error("the compiled proto files cannot be read")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -111,11 +117,15 @@ impl Coordinator {
         http_listener: Option<TcpListener>,
     ) -> Result<CoordinatorHandle, StartError> {
         let grpc_addr = listener.local_addr().map_err(StartError::Listener)?;
-        let incoming = TcpListenerStream::new(listener).map(|connection| {
-            let connection = connection?;
-            // Messages are small and wait for each other: delaying them costs a round trip each.
-            connection.set_nodelay(true)?;
-            Ok(connection)
+        let security = &settings.security;
+        let certificates = security.tls.as_ref().map(ServerCertificates::for_grpc).transpose()?;
+        let stop = CancellationToken::new();
+        // Dropped when the server has ended: then nothing more is taken.
+        let taking = stop.clone().drop_guard();
+        let connections = Connections::accept(listener, certificates, security.limits.max_connections, stop);
+        let incoming = connections.into_stream().map(move |connection| {
+            let _ = &taking;
+            connection
         });
         Self::start_on(settings, store, objects, (grpc_addr, incoming), http_listener).await
     }
@@ -146,14 +156,25 @@ impl Coordinator {
             redrive_requests: Arc::default(),
             clock: settings.clock.clone(),
             shard_bytes: settings.shard_bytes,
-            advertise: settings.advertise.unwrap_or_else(|| format!("http://{grpc_addr}")),
+            advertise: settings.advertise.unwrap_or_else(|| {
+                let scheme = if settings.security.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{grpc_addr}")
+            }),
             shutdown: stop.clone(),
         };
+        let security = settings.security;
+        let authority = security.auth.as_ref().map(Authority::new).transpose()?.map(Arc::new);
         let mut tasks = JoinSet::new();
-        let grpc = serve_grpc(context, settings.dial, incoming, stop.clone())?;
+        let secured = (authority.clone(), security.limits);
+        let grpc = serve_grpc(context, settings.dial, secured, incoming, stop.clone())?;
         tasks.spawn(async move { TaskEnd { task: "gRPC server", result: grpc.await.map_err(Into::into) } });
         if let Some(listener) = http_listener {
-            let http = crate::http::serve(listener, handle.clone(), metrics, stop.clone());
+            let admission =
+                Admission { authority, certificates_wanted: security.wants_client_certificates() };
+            let certificates = security.tls.as_ref().map(ServerCertificates::for_http).transpose()?;
+            let most = security.limits.max_connections;
+            let connections = Connections::accept(listener, certificates, most, stop.clone());
+            let http = crate::http::serve(connections, handle.clone(), metrics, admission, stop.clone());
             tasks.spawn(
                 async move { TaskEnd { task: "HTTP server", result: http.await.map_err(Into::into) } },
             );
@@ -222,6 +243,7 @@ impl Drop for CoordinatorHandle {
 fn serve_grpc<C: Connection>(
     context: Context,
     dial: Arc<dyn Dial>,
+    (authority, limits): (Option<Arc<Authority>>, CallLimits),
     incoming: impl Stream<Item = std::io::Result<C>> + Send + 'static,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + Send, StartError> {
@@ -230,14 +252,20 @@ fn serve_grpc<C: Connection>(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let sessions = Sessions::new(context.driver.clone(), stop.clone());
+    let workers = WorkerGuard::new(authority.clone(), context.driver.clone());
+    let sessions = Sessions::new(context.driver.clone(), workers, stop.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
+    let most = limits.max_message_bytes;
+    let map_runs = transport::map_run_service(MapRuns { context: context.clone() });
+    let fleet = transport::fleet_service(Fleet { context: context.clone() });
     let router = transport::server()
+        .max_concurrent_streams(limits.max_streams_per_connection)
+        .layer(Guard::new(authority, limits))
         .layer(Forward::new(context.driver.clone(), dial, stop.clone()))
-        .add_service(transport::map_run_service(MapRuns { context: context.clone() }))
-        .add_service(transport::fleet_service(Fleet { context: context.clone() }))
+        .add_service(map_runs.max_decoding_message_size(most))
+        .add_service(fleet.max_decoding_message_size(most))
         .add_service(transport::external_scaler(Scaler { context: context.clone() }))
-        .add_service(transport::worker_service(sessions))
+        .add_service(transport::worker_service(sessions).max_decoding_message_size(most))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
         .add_service(reflection().build_v1alpha().map_err(StartError::Reflection)?);

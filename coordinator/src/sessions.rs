@@ -25,6 +25,7 @@ use warifu_scheduler::StreamId;
 
 use crate::api::ApiError;
 use crate::driver::{DriverHandle, Leadership, StreamOutlet};
+use crate::security::{Principal, WorkerGuard};
 use crate::state_store::Leader;
 
 /// Messages that may wait for a worker to read. A grant is the largest, far below 64 KiB.
@@ -40,13 +41,19 @@ const STREAMS_RETRY: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Sessions {
     driver: DriverHandle,
+    workers: WorkerGuard,
     shutdown: CancellationToken,
     room: std::sync::Arc<tokio::sync::Semaphore>,
 }
 
 impl Sessions {
-    pub(crate) fn new(driver: DriverHandle, shutdown: CancellationToken) -> Self {
-        Self { driver, shutdown, room: std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_STREAMS)) }
+    pub(crate) fn new(driver: DriverHandle, workers: WorkerGuard, shutdown: CancellationToken) -> Self {
+        Self {
+            driver,
+            workers,
+            shutdown,
+            room: std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_STREAMS)),
+        }
     }
 }
 
@@ -69,7 +76,10 @@ impl WorkerService for Sessions {
         let (queue, queued) = mpsc::channel(QUEUED_MESSAGES);
         let (refusal, refused) = mpsc::channel(1);
         let aborted = self.shutdown.child_token();
+        let principal = request.extensions().get::<Principal>().cloned();
         let session = Session {
+            principal: principal.unwrap_or_else(Principal::nobody),
+            workers: self.workers.clone(),
             incoming: request.into_inner(),
             deaf: aborted.child_token(),
             aborted: aborted.clone(),
@@ -94,6 +104,9 @@ impl WorkerService for Sessions {
 
 /// The reading side of a stream.
 struct Session {
+    /// Who opened the stream.
+    principal: Principal,
+    workers: WorkerGuard,
     incoming: Streaming<v1::ConnectRequest>,
     deaf: CancellationToken,
     aborted: CancellationToken,
@@ -108,6 +121,7 @@ impl Session {
             hello.map_err(|_| Status::deadline_exceeded("the first message, Hello, did not come"))??;
         let Some(hello) = hello else { return Ok(()) };
         let WorkerMessage::Hello(greeting) = &hello else { return Err(not_hello().into()) };
+        self.workers.admit(&self.principal, greeting).await?;
         let span = tracing::info_span!("session", worker_id = %greeting.worker);
         self.serve(queue, hello).instrument(span).await
     }
@@ -130,11 +144,17 @@ impl Session {
     }
 
     async fn pass_on(&mut self, stream: StreamId, hello: WorkerMessage) -> Result<(), Status> {
+        let WorkerMessage::Hello(greeting) = &hello else { return Err(not_hello().into()) };
+        let speaker = (greeting.worker.clone(), greeting.incarnation);
         let mut message = hello;
         loop {
             self.driver.receive(stream, message).await.map_err(ApiError::from)?;
             match self.next().await? {
-                Some(next) => message = next,
+                Some(next) => {
+                    // Nobody is another than it said first, and nobody speaks of what another holds.
+                    self.workers.allow(&self.principal, (&speaker.0, speaker.1), &next).await?;
+                    message = next;
+                }
                 None => return Ok(()),
             }
         }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_common::config::{AccessRules, CoordinatorConfig};
+use warifu_common::security::{BearerToken, FileProblem, SecureDial};
 use warifu_common::transport::{Dial, Tcp};
 use warifu_model::spec::DEFAULT_SHARD_BYTES;
 
 use crate::clock::{Clock, SystemClock};
+use crate::security::SecuritySettings;
 
 /// What a coordinator is told at its start.
 #[derive(Debug, Clone)]
@@ -26,6 +28,19 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// How other coordinators are reached.
     pub dial: Arc<dyn Dial>,
+    /// Certificates, tokens, and the limits of callers.
+    pub security: SecuritySettings,
+}
+
+impl Settings {
+    /// What a configuration says, with the certificates that calls to the leader are made with.
+    pub fn secured(config: &CoordinatorConfig) -> Result<Self, FileProblem> {
+        let settings = Self::from(config);
+        let Some(tls) = &config.tls else { return Ok(settings) };
+        // The token is the caller's: calls are passed on as they are.
+        let dial = SecureDial::new(&[], &tls.as_client(), BearerToken::None)?;
+        Ok(Self { dial: Arc::new(dial), ..settings })
+    }
 }
 
 impl Default for Settings {
@@ -38,6 +53,7 @@ impl Default for Settings {
             allowed: AccessRules::default(),
             clock: Arc::new(SystemClock),
             dial: Arc::new(Tcp),
+            security: SecuritySettings::default(),
         }
     }
 }
@@ -62,6 +78,11 @@ impl From<&CoordinatorConfig> for Settings {
             advertise: Some(config.server.advertise.clone()),
             retention: Some(config.retention.map_runs),
             allowed: config.s3.allowed.clone(),
+            security: SecuritySettings {
+                tls: config.tls.clone(),
+                auth: config.auth.clone(),
+                limits: config.limits.calls,
+            },
             ..Self::default()
         }
     }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use warifu_common::config::{S3Config, Source, WorkerConfig};
+use warifu_common::config::{ClientTlsConfig, S3Config, Secret, Source, WorkerConfig};
 use warifu_common::model::{HandlerName, IdError, Incarnation, WorkerId};
 use warifu_common::object_store::{InvalidCaFile, ObjectStore, ObjectStores, S3Settings, S3Store};
-use warifu_common::transport::{Dial, Tcp};
+use warifu_common::security::{BearerToken, SecureDial};
+use warifu_common::transport::Dial;
 use warifu_session::SessionSettings;
 
 use crate::clock::{BootClock, Clock};
@@ -44,7 +45,8 @@ pub struct WorkerBuilder {
     invalid_name: Option<IdError>,
     session: SessionSettings,
     clock: Arc<dyn Clock>,
-    dial: Arc<dyn Dial>,
+    /// Absent: this machine's network, with the certificates and the token of the settings.
+    dial: Option<Arc<dyn Dial>>,
 }
 
 /// All that a worker is made of.
@@ -81,7 +83,7 @@ impl WorkerBuilder {
             invalid_name: None,
             session: SessionSettings::default(),
             clock: Arc::new(BootClock),
-            dial: Arc::new(Tcp),
+            dial: None,
         }
     }
 
@@ -170,7 +172,7 @@ impl WorkerBuilder {
 
     /// Another network, for tests.
     pub fn dial(self, dial: Arc<dyn Dial>) -> Self {
-        Self { dial, ..self }
+        Self { dial: Some(dial), ..self }
     }
 
     /// The worker.
@@ -216,10 +218,18 @@ impl WorkerBuilder {
             Some(store) => store,
             None => s3_store(settings.s3).await?,
         };
+        let endpoints = self.endpoints.unwrap_or(settings.coordinator.endpoints);
+        let dial = match self.dial {
+            Some(dial) => dial,
+            None => {
+                let coordinator = (settings.coordinator.token_file, settings.coordinator.token);
+                secure_dial(&endpoints, &settings.tls, coordinator)?
+            }
+        };
         Ok(ResolvedSettings {
             id,
             store,
-            endpoints: self.endpoints.unwrap_or(settings.coordinator.endpoints),
+            endpoints,
             slots: self.slots.unwrap_or(section.slots),
             cache_bytes: self.cache_bytes.unwrap_or(section.cache_bytes),
             drain_timeout: self.drain_timeout.unwrap_or(section.drain_timeout),
@@ -229,9 +239,23 @@ impl WorkerBuilder {
             handlers: self.handlers,
             session: self.session,
             clock: self.clock,
-            dial: self.dial,
+            dial,
         })
     }
+}
+
+/// The way to coordinators, with the certificates and the token that the settings name.
+fn secure_dial(
+    endpoints: &[String],
+    tls: &ClientTlsConfig,
+    (token_file, token): (Option<PathBuf>, Option<Secret>),
+) -> Result<Arc<dyn Dial>, WorkerError> {
+    let token = match (token_file, token) {
+        (Some(file), _) => BearerToken::file(file)?,
+        (None, Some(token)) => BearerToken::fixed(token.expose())?,
+        (None, None) => BearerToken::None,
+    };
+    Ok(Arc::new(SecureDial::new(endpoints, tls, token)?))
 }
 
 /// A new process of the worker; with a state directory it also knows the one before.

@@ -100,7 +100,11 @@ async fn open(
         let first = messages.recv().await.ok_or_else(|| anyhow::anyhow!("the session gave the stream up"))?;
         let requests = stream::iter([first]).chain(ReceiverStream::new(messages));
         let requests = requests.map(|message| v1::ConnectRequest::from(&message));
-        anyhow::Ok(transport::worker_client(channel).connect(requests).await?.into_inner())
+        let mut request = tonic::Request::new(requests);
+        if let Some(authorization) = dial.authorization() {
+            request.metadata_mut().insert("authorization", authorization);
+        }
+        anyhow::Ok(transport::worker_client(channel).connect(request).await?.into_inner())
     };
     timeout(HANDSHAKE_TIMEOUT, handshake).await?
 }

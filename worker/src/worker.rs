@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use warifu_common::config::ConfigError;
 use warifu_common::model::{HandlerName, IdError, WorkerHandler, WorkerId};
 use warifu_common::object_store::{InvalidCaFile, ObjectStore};
+use warifu_common::security::{FileProblem, TokenProblem};
 use warifu_common::transport::{self, InvalidEndpoint};
 use warifu_session::{SessionState, WorkerIdentity};
 
@@ -30,6 +31,12 @@ pub enum WorkerError {
     /// Write it as `http://host:port`.
     #[error(transparent)]
     InvalidEndpoint(#[from] InvalidEndpoint),
+    /// A file of certificates or with a token cannot be used.
+    #[error(transparent)]
+    Security(#[from] FileProblem),
+    /// `WARIFU_TOKEN` holds no token.
+    #[error("WARIFU_TOKEN {0}")]
+    Token(#[from] TokenProblem),
     /// The worker or one of its handlers cannot have this name.
     #[error(transparent)]
     InvalidName(#[from] IdError),

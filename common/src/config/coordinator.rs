@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::ConfigError;
 use super::parts::{S3Config, TelemetryConfig, serialize_duration};
-use super::section::Reader;
+use super::section::{Reader, Section};
+use super::security::{AuthConfig, ServerTlsConfig};
 use super::source::Source;
 use super::store::StoreConfig;
 use crate::{timing, transport};
@@ -24,6 +25,12 @@ const WORKER_SECTIONS: [&str; 3] = ["coordinator", "worker", "handlers"];
 pub struct CoordinatorConfig {
     /// Where it listens.
     pub server: ServerConfig,
+    /// Certificates; absent: connections are not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTlsConfig>,
+    /// Who may call; absent: everybody may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthConfig>,
     /// Where its state is.
     pub store: StoreConfig,
     /// Object storage.
@@ -75,6 +82,37 @@ pub struct LimitConfig {
     pub max_staged_bytes: u64,
     /// Runs that are active at once; more wait.
     pub max_active_map_runs: u32,
+    /// What callers may do at once.
+    #[serde(flatten)]
+    pub calls: CallLimits,
+}
+
+/// The part of `[limits]` on connections and calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CallLimits {
+    /// The largest message of a caller.
+    pub max_message_bytes: usize,
+    /// Calls at once on one connection; more wait at the caller.
+    pub max_streams_per_connection: u32,
+    /// gRPC connections at once.
+    pub max_connections: u32,
+    /// Calls per second of one principal; 0: no limit.
+    pub requests_per_second: u32,
+    /// Calls that a principal who was silent may make at once.
+    pub request_burst: u32,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: transport::MAX_MESSAGE_BYTES,
+            max_streams_per_connection: transport::MAX_STREAMS_PER_CONNECTION,
+            // The workers of the largest fleet, each twice while it comes again, and clients.
+            max_connections: 12_000,
+            requests_per_second: 1_000,
+            request_burst: 2_000,
+        }
+    }
 }
 
 /// `[retention]`
@@ -93,12 +131,13 @@ impl CoordinatorConfig {
     /// Reads and checks everything; reports every problem at once.
     pub fn from_source(source: Source) -> Result<Self, ConfigError> {
         let reader = Reader::new(source, false);
-        reader.refuse_section("tls", "TLS is");
-        reader.refuse_section("auth", "tokens and roles are");
-        let server = ServerConfig::read(&reader);
+        let tls = ServerTlsConfig::read(&reader);
+        let server = ServerConfig::read(&reader, tls.is_some());
         let store = StoreConfig::read(&reader);
         let config = Self {
             server,
+            tls,
+            auth: AuthConfig::read(&reader),
             store: store.unwrap_or(StoreConfig::Sqlite { path: PathBuf::new() }),
             s3: S3Config::read(&reader),
             leases: LeaseConfig::read(&reader),
@@ -116,7 +155,7 @@ impl CoordinatorConfig {
 }
 
 impl ServerConfig {
-    fn read(reader: &Reader) -> Self {
+    fn read(reader: &Reader, has_tls: bool) -> Self {
         let mut section = reader.section("server");
         let address = |text: &str| {
             text.parse::<SocketAddr>().map_err(|_| "write ADDRESS:PORT, as in 127.0.0.1:7400".to_owned())
@@ -126,12 +165,12 @@ impl ServerConfig {
         let http_listen = section.parsed("http_listen", address).unwrap_or_else(|| loopback(7401));
         let insecure = section.boolean("insecure").unwrap_or(false);
         for (key, address) in [("listen", listen), ("http_listen", http_listen)] {
-            if !address.ip().is_loopback() && !insecure {
+            if !address.ip().is_loopback() && !insecure && !has_tls {
                 section.problem(
                     key,
                     format!(
                         "{address} is reachable from other machines and there is no TLS: anyone who reaches it could \
-                         run jobs; set server.insecure = true if the network is trusted"
+                         run jobs; set [tls], or server.insecure = true if the network is trusted"
                     ),
                 );
             }
@@ -149,7 +188,8 @@ impl ServerConfig {
         Self {
             listen,
             http_listen,
-            advertise: advertise.unwrap_or_else(|| format!("http://{listen}")),
+            advertise: advertise
+                .unwrap_or_else(|| format!("{}://{listen}", if has_tls { "https" } else { "http" })),
             insecure,
         }
     }
@@ -182,9 +222,34 @@ impl LimitConfig {
             // Ten thousand parts hold 293 GiB.
             max_staged_bytes: section.integer("max_staged_bytes", 1 << 20, 256 << 30).unwrap_or(100 << 30),
             max_active_map_runs: narrow(section.integer("max_active_map_runs", 1, 10_000), 100),
+            calls: CallLimits::read(&mut section),
         };
         section.finish();
         limits
+    }
+}
+
+impl CallLimits {
+    fn read(section: &mut Section<'_>) -> Self {
+        let defaults = Self::default();
+        let narrow = |number: Option<u64>, default: u32| {
+            number.map_or(default, |n| u32::try_from(n).unwrap_or(u32::MAX))
+        };
+        // A worker's report and a specification must fit.
+        let most = transport::MAX_MESSAGE_BYTES as u64;
+        let message = section.integer("max_message_bytes", 1024 * 1024, most);
+        let burst = section.integer("request_burst", 1, 1 << 30);
+        let rate = narrow(section.integer("requests_per_second", 0, 1 << 30), defaults.requests_per_second);
+        Self {
+            max_message_bytes: narrow(message, u32::MAX).min(narrow(Some(most), 0)) as usize,
+            max_streams_per_connection: narrow(
+                section.integer("max_streams_per_connection", 1, 10_000),
+                defaults.max_streams_per_connection,
+            ),
+            max_connections: narrow(section.integer("max_connections", 1, 100_000), defaults.max_connections),
+            requests_per_second: rate,
+            request_burst: narrow(burst, rate.saturating_mul(2).max(1)),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod handlers;
 mod parts;
 mod s3_options;
 mod section;
+mod security;
 mod source;
 mod store;
 #[cfg(test)]
@@ -21,13 +22,16 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 
-pub use coordinator::{CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig};
+pub use coordinator::{
+    CallLimits, CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig,
+};
 pub use handlers::{ConfiguredHandler, HandlerConfig};
 pub use parts::{AccessRules, S3Config, Secret, TelemetryConfig, parse_duration, redacted_url};
 pub use s3_options::{S3Encryption, S3Options, S3RequestPayer};
+pub use security::{AuthConfig, ClientTlsConfig, JwtConfig, JwtKeys, ServerTlsConfig};
 pub use source::{Setting, Source};
 pub use store::{CompactionConfig, EtcdConfig, EtcdTlsConfig, StoreConfig};
-pub use worker::{CoordinatorAddresses, WorkerConfig, WorkerSection};
+pub use worker::{CoordinatorAddresses, TOKEN_VARIABLE, WorkerConfig, WorkerSection};
 
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

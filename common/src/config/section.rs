@@ -47,11 +47,9 @@ impl Reader {
         Section { reader: self, path: name.to_owned(), table, overridable: true }
     }
 
-    /// Notes that this version has nothing for the section, if the file has it.
-    pub(super) fn refuse_section(&self, name: &str, what: &str) {
-        if self.source.table.contains_key(name) {
-            self.problem(name, format!("{what} not available in this version; remove the section"));
-        }
+    /// A variable of the environment that stands for no key.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.source.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// `config`, if nothing was wrong. `sections` are all that the file may have; variables for sections of `others`
@@ -161,6 +159,11 @@ impl<'a> Section<'a> {
     /// Notes that `key` is wrong.
     pub(super) fn problem(&self, key: &str, description: impl Into<String>) {
         self.reader.problem(&self.key(key), description);
+    }
+
+    /// True if the file has the section.
+    pub(super) fn is_present(&self) -> bool {
+        self.reader.source.table.contains_key(&self.path)
     }
 
     /// A text; `None` if absent or wrong.

@@ -112,7 +112,7 @@ advertize = \"http://x\"
 [tls]
 cert_file = \"a\"
 [auth]
-tokens_file = \"b\"
+issuer = \"b\"
 [store]
 type = \"etcd\"
 endpoints = [\"http://127.0.0.1:2379\", \"https://127.0.0.1:2379\"]
@@ -138,8 +138,7 @@ allowed = [\"input/*\"]
         ("WARIFU_LIMITS__MAX_HEADER_BYTES", "x"),
     ];
     let expected = [
-        "tls: TLS is not available in this version",
-        "auth: tokens and roles are not available in this version",
+        "tls.cert_file: a certificate and its `key_file` are required",
         "server.http_listen: wants a string, not the number 7401",
         "server.listen: 0.0.0.0:7400 is reachable from other machines and there is no TLS",
         "server.advertise: is required when listening on 0.0.0.0:7400",
@@ -199,10 +198,35 @@ fn requests_to_s3_are_made_as_configured() {
 }
 
 #[test]
+fn certificates_and_tokens_are_read_and_what_belongs_together_is_wanted_together() {
+    let text = format!(
+        "{STORE}[tls]\ncert_file = \"c\"\nkey_file = \"k\"\nclient_ca_file = \"a\"\n\
+         [server]\nlisten = \"10.0.0.1:7400\"\n[auth]\njwks_url = \"https://id/keys\"\nissuer = \"i\"\naudience = \"w\"\n"
+    );
+    let config = coordinator(&text, &[]).unwrap();
+    assert_eq!(config.server.advertise, "https://10.0.0.1:7400");
+    let client = config.tls.as_ref().unwrap().as_client();
+    assert_eq!(client.ca_file.as_deref(), Some(std::path::Path::new("a")));
+    assert_eq!(config.auth.as_ref().unwrap().jwt.as_ref().unwrap().role_claim, "role");
+    let shown = config.to_redacted_toml();
+    assert!(shown.contains("jwks_url = \"https://id/keys\"") && shown.contains("max_connections"), "{shown}");
+    for (sections, problem) in [
+        ("[tls]\nkey_file = \"k\"", "tls.cert_file: a certificate and its `key_file` are required"),
+        ("[auth]", "auth.tokens_file: is required"),
+        ("[auth]\njwks_file = \"f\"\naudience = \"w\"", "auth.issuer: is required"),
+        ("[auth]\njwks_url = \"http://id/keys\"\nissuer = \"i\"\naudience = \"w\"", "auth.jwks_url:"),
+        ("[auth]\ntokens_file = \"f\"\nissuer = \"i\"", "auth.jwks_file: is required for signed tokens"),
+    ] {
+        let found = problems(coordinator(&format!("{STORE}{sections}"), &[]));
+        assert!(found.len() == 1 && found[0].starts_with(problem), "{found:?} is not {problem}");
+    }
+}
+
+#[test]
 fn listening_beyond_this_machine_needs_a_word() {
     let server =
         |rest: &str| coordinator(&format!("{STORE}[server]\nlisten = \"10.0.0.1:7400\"\n{rest}"), &[]);
-    assert!(problems(server(""))[0].contains("set server.insecure = true"));
+    assert!(problems(server(""))[0].contains("set [tls], or server.insecure = true"));
     assert_eq!(server("insecure = true").unwrap().server.advertise, "http://10.0.0.1:7400");
     assert!(problems(coordinator("", &[]))[0].starts_with("store.path: is required"));
     assert!(

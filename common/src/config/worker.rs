@@ -9,8 +9,9 @@ use warifu_model::{HandlerName, WorkerId};
 
 use super::ConfigError;
 use super::handlers::{self, ConfiguredHandler};
-use super::parts::{S3Config, TelemetryConfig, serialize_duration};
+use super::parts::{S3Config, Secret, TelemetryConfig, serialize_duration};
 use super::section::Reader;
+use super::security::ClientTlsConfig;
 use super::source::Source;
 use crate::transport;
 
@@ -19,11 +20,16 @@ const SECTIONS: [&str; 6] = ["coordinator", "tls", "worker", "handlers", "s3", "
 /// Sections of coordinator.toml: their variables may be in the environment too.
 const COORDINATOR_SECTIONS: [&str; 6] = ["server", "auth", "store", "leases", "limits", "retention"];
 
+/// The variable with a client's bearer token. It is no flag: arguments are visible to every user of a machine.
+pub const TOKEN_VARIABLE: &str = "WARIFU_TOKEN";
+
 /// A worker's configuration, checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorkerConfig {
     /// Where coordinators are.
     pub coordinator: CoordinatorAddresses,
+    /// Certificates for addresses that are `https://`.
+    pub tls: ClientTlsConfig,
     /// The worker itself.
     pub worker: WorkerSection,
     /// Object storage.
@@ -40,6 +46,12 @@ pub struct WorkerConfig {
 pub struct CoordinatorAddresses {
     /// Any of them; each tells where the leader is. At least one.
     pub endpoints: Vec<String>,
+    /// A file with this worker's token, read again when it changes. Absent: the variable `WARIFU_TOKEN`, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// The token of the variable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
 }
 
 /// `[worker]`
@@ -75,9 +87,9 @@ impl WorkerConfig {
     /// Reads and checks everything; reports every problem at once.
     pub fn from_source(source: Source) -> Result<Self, ConfigError> {
         let reader = Reader::new(source, true);
-        reader.refuse_section("tls", "TLS is");
         let config = Self {
             coordinator: CoordinatorAddresses::read(&reader),
+            tls: ClientTlsConfig::read(&reader),
             worker: WorkerSection::read(&reader),
             s3: S3Config::read(&reader),
             telemetry: TelemetryConfig::read(&reader),
@@ -106,8 +118,10 @@ impl CoordinatorAddresses {
                 section.problem("endpoints", error.to_string());
             }
         }
+        let token_file = section.path("token_file");
+        let token = reader.variable(TOKEN_VARIABLE).filter(|_| token_file.is_none()).map(Secret::new);
         section.finish();
-        Self { endpoints }
+        Self { endpoints, token_file, token }
     }
 }
 

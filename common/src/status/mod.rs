@@ -118,6 +118,12 @@ pub enum ApiError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The message does not fit. Waiting does not help.
+    #[error("the message is larger than {limit_bytes} bytes")]
+    MessageTooLarge {
+        /// What would fit.
+        limit_bytes: usize,
+    },
 
     // Refused: someone else must act.
     /// No valid token or certificate.
@@ -139,6 +145,9 @@ pub enum ApiError {
         /// This process's.
         ours: String,
     },
+    /// Somebody speaks in the name of a worker, or of a lease, that is another's.
+    #[error("worker {0}, or a lease that it speaks of, belongs to another principal or process")]
+    WorkerOfAnother(WorkerId),
     /// Two processes use one worker ID.
     #[error("two processes use the worker ID {0}; give each its own")]
     WorkerIdInUse(WorkerId),

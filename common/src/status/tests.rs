@@ -64,6 +64,7 @@ fn every_error_has_its_code_and_reason() {
         (overloaded, Code::ResourceExhausted, "OVERLOADED"),
         (ApiError::Unauthenticated, Code::Unauthenticated, "UNAUTHENTICATED"),
         (role, Code::PermissionDenied, "ROLE_NOT_ALLOWED"),
+        (ApiError::WorkerOfAnother(worker.clone()), Code::PermissionDenied, "WORKER_OF_ANOTHER"),
         (version, Code::FailedPrecondition, "UNSUPPORTED_VERSION"),
         (ApiError::WorkerIdInUse(worker), Code::AlreadyExists, "WORKER_ID_IN_USE"),
         (ApiError::OutcomeUnknown("timeout".into()), Code::Unknown, "OUTCOME_UNKNOWN"),

@@ -99,6 +99,10 @@ fn map(error: &ApiError) -> Mapped {
         E::Overloaded { retry_after, .. } => {
             mapped(Code::ResourceExhausted, Reason::Overloaded).retry_after(*retry_after)
         }
+        E::MessageTooLarge { limit_bytes } => {
+            mapped(Code::ResourceExhausted, Reason::MessageTooLarge).with("limit_bytes", limit_bytes)
+        }
+        E::WorkerOfAnother(id) => mapped(Code::PermissionDenied, Reason::WorkerOfAnother).with("worker", id),
         E::Unauthenticated => mapped(Code::Unauthenticated, Reason::Unauthenticated),
         E::RoleNotAllowed { role, .. } => {
             mapped(Code::PermissionDenied, Reason::RoleNotAllowed).with("role", role)

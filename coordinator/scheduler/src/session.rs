@@ -61,7 +61,9 @@ impl Scheduler {
             let newer = hello.hello_number > known.hello_number && known.id == hello.worker;
             return if newer { Greeting::Continues } else { Greeting::Stale };
         }
-        if self.id_is_taken(hello) {
+        // The roster knows the process under another name: it is not the one that it says it is.
+        let is_another = self.roster.get(&hello.incarnation).is_some_and(|id| *id != hello.worker);
+        if is_another || self.id_is_taken(hello) {
             return Greeting::Stale;
         }
         let waited_for =

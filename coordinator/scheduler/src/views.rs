@@ -1,8 +1,8 @@
 //! What users see. Built on request from what is durable, plus what is live: leases, rates, what limits a run.
 
 use warifu_model::{
-    ClusterView, ErrorGroup, Incarnation, ItemCounts, LimitedBy, MapRunId, MapRunState, MapRunView, WorkerId,
-    WorkerView,
+    ClusterView, ErrorGroup, Incarnation, ItemCounts, LeaseId, LimitedBy, MapRunId, MapRunState, MapRunView,
+    WorkerId, WorkerView,
 };
 
 use crate::map_run::MapRun;
@@ -91,6 +91,17 @@ impl Scheduler {
         let leases = worker.leases.iter().filter_map(|lease| self.leases.get(lease));
         let running: u64 = leases.map(|lease| lease.begun.len()).sum();
         Some(worker.view(u32::try_from(running).unwrap_or(u32::MAX)))
+    }
+
+    /// The worker that a process is, if it is known.
+    pub fn worker_of(&self, incarnation: Incarnation) -> Option<WorkerId> {
+        let worker = self.workers.get(&incarnation).map(|worker| &worker.id);
+        worker.or_else(|| self.roster.get(&incarnation)).cloned()
+    }
+
+    /// The process that holds a lease.
+    pub fn process_with(&self, lease: LeaseId) -> Option<Incarnation> {
+        self.leases.get(&lease).map(|lease| lease.holder)
     }
 
     /// The cluster as this leader sees it.

@@ -7,6 +7,7 @@ use warifu_common::wire::v1::fleet_service_server::FleetService;
 use warifu_scheduler::{Event, Reply, RequestId};
 
 use super::{ApiError, Context, list, worker_id, wrong_reply};
+use crate::security::name_resource;
 use crate::state_store::Member;
 
 /// The service; cheap to clone.
@@ -93,6 +94,7 @@ impl FleetService for Fleet {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        name_resource(&request, &request.get_ref().name);
         Ok(Response::new(self.context.drain(request.into_inner()).await?))
     }
 
@@ -100,6 +102,7 @@ impl FleetService for Fleet {
         &self,
         request: Request<v1::UncordonWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        name_resource(&request, &request.get_ref().name);
         Ok(Response::new(self.context.uncordon(request.into_inner()).await?))
     }
 

@@ -7,6 +7,7 @@ use warifu_model::{MapRunId, MapRunView};
 use warifu_scheduler::{Event, Reply};
 
 use super::{ApiError, Context, batches, create, failures, list, map_run_id, redrive, watch, wrong_reply};
+use crate::security::name_resource;
 
 /// Characters of a stop's cause that are kept: an error's cause takes 1 KiB at most.
 const MAX_CAUSE_CHARS: usize = 200;
@@ -69,6 +70,7 @@ impl MapRunService for MapRuns {
         &self,
         request: Request<v1::CreateMapRunRequest>,
     ) -> Result<Response<v1::MapRun>, Status> {
+        name_resource(&request, &request.get_ref().map_run_id);
         Ok(Response::new(create::create(&self.context, request.into_inner()).await?))
     }
 
@@ -106,6 +108,7 @@ impl MapRunService for MapRuns {
         &self,
         request: Request<v1::StopMapRunRequest>,
     ) -> Result<Response<v1::MapRun>, Status> {
+        name_resource(&request, &request.get_ref().name);
         Ok(Response::new(self.context.stop(request.into_inner()).await?))
     }
 
@@ -113,6 +116,7 @@ impl MapRunService for MapRuns {
         &self,
         request: Request<v1::UpdateMapRunRequest>,
     ) -> Result<Response<v1::MapRun>, Status> {
+        name_resource(&request, request.get_ref().map_run.as_ref().map_or("", |map_run| &map_run.name));
         Ok(Response::new(self.context.update(request.into_inner()).await?))
     }
 
@@ -120,6 +124,7 @@ impl MapRunService for MapRuns {
         &self,
         request: Request<v1::RedriveMapRunRequest>,
     ) -> Result<Response<v1::MapRun>, Status> {
+        name_resource(&request, &request.get_ref().name);
         Ok(Response::new(redrive::redrive(&self.context, request.into_inner()).await?))
     }
 
@@ -127,6 +132,7 @@ impl MapRunService for MapRuns {
         &self,
         request: Request<v1::DeleteMapRunRequest>,
     ) -> Result<Response<()>, Status> {
+        name_resource(&request, &request.get_ref().name);
         Ok(Response::new(self.context.delete(request.into_inner()).await?))
     }
 

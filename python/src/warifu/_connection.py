@@ -49,17 +49,22 @@ def endpoint_or_default(endpoint: str | None) -> str:
     return endpoint or os.environ.get("WARIFU_ENDPOINT") or DEFAULT_ENDPOINT
 
 
-def open_channel(endpoint: str, ca_cert: str | os.PathLike[str] | None) -> grpc.Channel:
+File = str | os.PathLike[str]
+
+
+def open_channel(endpoint: str, ca_cert: File | None, cert: File | None = None, key: File | None = None) -> grpc.Channel:
     """A channel that connects with its first call. Raises ValueError for what is no endpoint."""
+    if (cert is None) != (key is None):
+        raise ValueError("cert and key go together")
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
         raise ValueError(f"{endpoint!r} is no endpoint: write http://host:port")
     if parts.scheme == "http":
-        if ca_cert is not None:
-            raise ValueError("ca_cert is for endpoints that begin with https://")
+        if ca_cert is not None or cert is not None:
+            raise ValueError("ca_cert, cert and key are for endpoints that begin with https://")
         return grpc.insecure_channel(parts.netloc, _OPTIONS)
-    roots = None if ca_cert is None else Path(ca_cert).read_bytes()
-    return grpc.secure_channel(parts.netloc, grpc.ssl_channel_credentials(roots), _OPTIONS)
+    roots, chain, private = (None if file is None else Path(file).read_bytes() for file in (ca_cert, cert, key))
+    return grpc.secure_channel(parts.netloc, grpc.ssl_channel_credentials(roots, private, chain), _OPTIONS)
 
 
 def authorization(token: str | None) -> Metadata:

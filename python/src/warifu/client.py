@@ -63,16 +63,19 @@ class Client:
         token: str | None = None,
         ca_cert: str | os.PathLike[str] | None = None,
         retry_timeout: float = RETRY_TIMEOUT,
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
         """Connects with the first call.
 
         `endpoint` is WARIFU_ENDPOINT, else http://127.0.0.1:7400, and `token` WARIFU_TOKEN, if they are not given.
         `ca_cert` is a file with the certificates that an https:// endpoint is checked against, in place of the system's.
+        `cert` and `key` are files with this client's certificate and its key, where the coordinator wants one.
         """
         self.endpoint = connection.endpoint_or_default(endpoint)
         self._retry_timeout = retry_timeout
         self._metadata = connection.authorization(token)
-        self._channel = connection.open_channel(self.endpoint, ca_cert)
+        self._channel = connection.open_channel(self.endpoint, ca_cert, cert, key)
         self._map_runs = MapRunServiceStub(self._channel)
         self._fleet = FleetServiceStub(self._channel)
 

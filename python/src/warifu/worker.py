@@ -45,6 +45,10 @@ class Worker:
         id: str | None = None,
         settings: Settings | None = None,
         program: str | os.PathLike[str] | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        ca_cert: str | os.PathLike[str] | None = None,
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
         """Checks its arguments; nothing starts before `run`.
 
@@ -52,6 +56,9 @@ class Worker:
         absent: WARIFU_ENDPOINT, else what the program's own configuration says. `id` is a name that is stable over
         restarts. `settings` are further sections and keys of worker.toml, such as `{"s3": {"endpoint_url": "…"}}`; the
         environment stands over them. `program` is the path of `warifu-worker`.
+        `token_file` holds the worker's bearer token; absent: WARIFU_TOKEN, if it is set. For https:// endpoints,
+        `ca_cert` is a file with the certificates that they are checked against, in place of the system's; `cert` and
+        `key` are files with the worker's own. All are read again when they change.
         """
         if not 1 <= slots <= _MOST_SLOTS:
             raise ValueError(f"slots must be 1 to {_MOST_SLOTS}")
@@ -60,7 +67,10 @@ class Worker:
         self._slots = slots
         self._endpoints = _endpoints(endpoint)
         self._id = id
-        self._settings = settings or {}
+        secured = _security(token_file, ca_cert, cert, key)
+        if twice := secured.keys() & (settings or {}).keys():
+            raise ValueError(f"the section {min(twice)} is in settings, too: say it once")
+        self._settings = {**(settings or {}), **secured}
         self._program_path = program
         self._handlers: dict[str, Handler] = {}
         self._program: Program | None = None
@@ -176,6 +186,24 @@ class Worker:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(_toml(sections))
         return path
+
+
+_File = str | os.PathLike[str] | None
+
+
+def _security(token_file: _File, ca_cert: _File, cert: _File, key: _File) -> dict[str, Mapping[str, Any]]:
+    """The sections of worker.toml that name these files."""
+    if (cert is None) != (key is None):
+        raise ValueError("cert and key go together")
+    sections = {
+        "coordinator": {"token_file": token_file},
+        "tls": {"ca_file": ca_cert, "cert_file": cert, "key_file": key},
+    }
+    given = {
+        name: {field: os.path.abspath(file) for field, file in files.items() if file is not None}
+        for name, files in sections.items()
+    }
+    return {name: files for name, files in given.items() if files}
 
 
 def _endpoints(endpoint: str | Sequence[str] | None) -> list[str]:

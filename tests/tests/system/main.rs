@@ -44,6 +44,7 @@ mod redrive;
 mod result_forms;
 mod rust_sdk;
 mod scaler;
+mod security;
 mod seeds;
 mod sql_servers;
 mod templates;

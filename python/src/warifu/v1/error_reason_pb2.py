@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cwarifu/v1/error_reason.proto\x12\twarifu.v1\"\xe6\x04\n\x0b\x45rrorReason\"\xd6\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fINVALID_REQUEST\x10\x01\x12\x16\n\x12INVALID_PAGE_TOKEN\x10\x02\x12\x11\n\rNOT_SUPPORTED\x10\x03\x12\x15\n\x11MAP_RUN_NOT_FOUND\x10\n\x12\x14\n\x10WORKER_NOT_FOUND\x10\x0b\x12\x12\n\x0eMAP_RUN_EXISTS\x10\x0c\x12\x0f\n\x0bWRONG_STATE\x10\r\x12\x16\n\x12NOTHING_TO_REDRIVE\x10\x0e\x12\x19\n\x15HANDLER_NOT_AVAILABLE\x10\x0f\x12\x14\n\x10SOURCE_NOT_FOUND\x10\x14\x12\x18\n\x14SOURCE_ACCESS_DENIED\x10\x15\x12\x12\n\x0eSOURCE_CHANGED\x10\x16\x12\x17\n\x13SOURCE_NOT_READABLE\x10\x17\x12\x1c\n\x18\x44\x45STINATION_NOT_WRITABLE\x10\x18\x12\x0e\n\nNOT_LEADER\x10\x1e\x12\r\n\tNOT_READY\x10\x1f\x12\x15\n\x11STORE_UNAVAILABLE\x10 \x12\x1c\n\x18OBJECT_STORE_UNAVAILABLE\x10!\x12\x0e\n\nOVERLOADED\x10\"\x12\x13\n\x0fOUTCOME_UNKNOWN\x10#\x12\x13\n\x0fUNAUTHENTICATED\x10(\x12\x14\n\x10ROLE_NOT_ALLOWED\x10)\x12\x17\n\x13UNSUPPORTED_VERSION\x10*\x12\x14\n\x10WORKER_ID_IN_USE\x10+\x12\x13\n\x0fINVALID_MESSAGE\x10,\x12\x0c\n\x08INTERNAL\x10\x32\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cwarifu/v1/error_reason.proto\x12\twarifu.v1\"\x94\x05\n\x0b\x45rrorReason\"\x84\x05\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fINVALID_REQUEST\x10\x01\x12\x16\n\x12INVALID_PAGE_TOKEN\x10\x02\x12\x11\n\rNOT_SUPPORTED\x10\x03\x12\x15\n\x11MAP_RUN_NOT_FOUND\x10\n\x12\x14\n\x10WORKER_NOT_FOUND\x10\x0b\x12\x12\n\x0eMAP_RUN_EXISTS\x10\x0c\x12\x0f\n\x0bWRONG_STATE\x10\r\x12\x16\n\x12NOTHING_TO_REDRIVE\x10\x0e\x12\x19\n\x15HANDLER_NOT_AVAILABLE\x10\x0f\x12\x14\n\x10SOURCE_NOT_FOUND\x10\x14\x12\x18\n\x14SOURCE_ACCESS_DENIED\x10\x15\x12\x12\n\x0eSOURCE_CHANGED\x10\x16\x12\x17\n\x13SOURCE_NOT_READABLE\x10\x17\x12\x1c\n\x18\x44\x45STINATION_NOT_WRITABLE\x10\x18\x12\x0e\n\nNOT_LEADER\x10\x1e\x12\r\n\tNOT_READY\x10\x1f\x12\x15\n\x11STORE_UNAVAILABLE\x10 \x12\x1c\n\x18OBJECT_STORE_UNAVAILABLE\x10!\x12\x0e\n\nOVERLOADED\x10\"\x12\x15\n\x11MESSAGE_TOO_LARGE\x10$\x12\x13\n\x0fOUTCOME_UNKNOWN\x10#\x12\x13\n\x0fUNAUTHENTICATED\x10(\x12\x14\n\x10ROLE_NOT_ALLOWED\x10)\x12\x17\n\x13UNSUPPORTED_VERSION\x10*\x12\x14\n\x10WORKER_ID_IN_USE\x10+\x12\x13\n\x0fINVALID_MESSAGE\x10,\x12\x15\n\x11WORKER_OF_ANOTHER\x10-\x12\x0c\n\x08INTERNAL\x10\x32\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'warifu.v1.error_reason_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=44
-  _globals['_ERRORREASON']._serialized_end=658
+  _globals['_ERRORREASON']._serialized_end=704
   _globals['_ERRORREASON_REASON']._serialized_start=60
-  _globals['_ERRORREASON_REASON']._serialized_end=658
+  _globals['_ERRORREASON_REASON']._serialized_end=704
 # @@protoc_insertion_point(module_scope)

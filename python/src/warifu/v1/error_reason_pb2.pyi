@@ -29,12 +29,14 @@ class ErrorReason(_message.Message):
         STORE_UNAVAILABLE: _ClassVar[ErrorReason.Reason]
         OBJECT_STORE_UNAVAILABLE: _ClassVar[ErrorReason.Reason]
         OVERLOADED: _ClassVar[ErrorReason.Reason]
+        MESSAGE_TOO_LARGE: _ClassVar[ErrorReason.Reason]
         OUTCOME_UNKNOWN: _ClassVar[ErrorReason.Reason]
         UNAUTHENTICATED: _ClassVar[ErrorReason.Reason]
         ROLE_NOT_ALLOWED: _ClassVar[ErrorReason.Reason]
         UNSUPPORTED_VERSION: _ClassVar[ErrorReason.Reason]
         WORKER_ID_IN_USE: _ClassVar[ErrorReason.Reason]
         INVALID_MESSAGE: _ClassVar[ErrorReason.Reason]
+        WORKER_OF_ANOTHER: _ClassVar[ErrorReason.Reason]
         INTERNAL: _ClassVar[ErrorReason.Reason]
     REASON_UNSPECIFIED: ErrorReason.Reason
     INVALID_REQUEST: ErrorReason.Reason
@@ -56,11 +58,13 @@ class ErrorReason(_message.Message):
     STORE_UNAVAILABLE: ErrorReason.Reason
     OBJECT_STORE_UNAVAILABLE: ErrorReason.Reason
     OVERLOADED: ErrorReason.Reason
+    MESSAGE_TOO_LARGE: ErrorReason.Reason
     OUTCOME_UNKNOWN: ErrorReason.Reason
     UNAUTHENTICATED: ErrorReason.Reason
     ROLE_NOT_ALLOWED: ErrorReason.Reason
     UNSUPPORTED_VERSION: ErrorReason.Reason
     WORKER_ID_IN_USE: ErrorReason.Reason
     INVALID_MESSAGE: ErrorReason.Reason
+    WORKER_OF_ANOTHER: ErrorReason.Reason
     INTERNAL: ErrorReason.Reason
     def __init__(self) -> None: ...
