@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileProblem> {
 }
 
 /// Of all contents: what they are, and where one ends.
-fn fingerprint(contents: &Vec<Vec<u8>>) -> [u8; 32] {
+fn fingerprint(contents: &[Vec<u8>]) -> [u8; 32] {
     let each: Vec<u8> = contents.iter().flat_map(|content| sha256(content)).collect();
     sha256(&each)
 }
