@@ -31,6 +31,7 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Error rate", &error_rate(run));
     facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
     facts.add("Batch size", &batch_size(run));
+    facts.add("Concurrency", &adapted_limit(run));
     facts.add("Progress", &progress::progress_line(run));
     facts.add("Limited by", limit_advice(run));
     facts.add("Redrives", &redrives(run));
@@ -94,6 +95,12 @@ impl Facts {
 fn batch_size(run: &MapRun) -> String {
     let size = run.batch_size.as_ref();
     size.map(|size| format!("{} items, chosen for {}", size.items, size.reason)).unwrap_or_default()
+}
+
+/// The limit that `adaptiveConcurrency` chose, and why.
+fn adapted_limit(run: &MapRun) -> String {
+    let Some(adapted) = &run.adapted_limit else { return String::new() };
+    format!("at most {}, {}: {}", adapted.limit, adapted.reason().as_str_name(), adapted.message)
 }
 
 fn error_text(run: &MapRun) -> String {
@@ -275,11 +282,15 @@ fn error_rate_advice(run: &MapRun) -> Vec<String> {
 
 /// What keeps a running run from going faster, and what to do about it.
 fn limit_advice(run: &MapRun) -> &'static str {
+    let is_chosen = run.adapted_limit.as_ref().is_some_and(advice::is_below_ceiling);
     if run.state() != map_run::State::Running {
         return "";
     }
     match run.progress.map(|progress| progress.limited_by()).unwrap_or_default() {
         limited_by::Type::Unspecified => "",
+        limited_by::Type::Concurrency if is_chosen => {
+            "CONCURRENCY: as many batches are in progress as adaptiveConcurrency allows now"
+        }
         limited_by::Type::Concurrency => {
             "CONCURRENCY: maxConcurrency batches are in progress; raise it with `warifu update`"
         }
@@ -300,8 +311,8 @@ fn limit_advice(run: &MapRun) -> &'static str {
 mod tests {
     use prost_types::Timestamp;
     use warifu_common::wire::v1::{
-        Compensation, CompensationStatus, ErrorSample, ItemProcessor, ItemReader, MapRunSpec, RunError,
-        failure_kind,
+        AdaptedLimit, Compensation, CompensationStatus, ErrorSample, ItemProcessor, ItemReader, MapRunSpec,
+        Progress, RunError, failure_kind,
     };
 
     use super::*;
@@ -355,6 +366,30 @@ mod tests {
             }),
             ..MapRun::default()
         }
+    }
+
+    #[test]
+    fn a_limit_that_was_chosen_is_shown_with_why_and_nobody_is_told_to_raise_max_concurrency() {
+        let reason = warifu_common::wire::v1::adapted_limit::Reason::Latency.into();
+        let message = "a call takes 2.100 s, and 0.900 s with fewer".to_owned();
+        let run = MapRun {
+            state: map_run::State::Running.into(),
+            adapted_limit: Some(AdaptedLimit { limit: 7, reason, message }),
+            progress: Some(Progress {
+                limited_by: limited_by::Type::Concurrency.into(),
+                ..Progress::default()
+            }),
+            ..failed_run()
+        };
+        let text = full(&run);
+        assert!(
+            text.contains("Concurrency at most 7, LATENCY: a call takes 2.100 s, and 0.900 s with fewer\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("CONCURRENCY: as many batches are in progress as adaptiveConcurrency allows now"),
+            "{text}"
+        );
     }
 
     #[test]

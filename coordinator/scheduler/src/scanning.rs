@@ -331,7 +331,11 @@ impl MapRun {
             map_run: self.id.clone(),
             redrive: self.status.redrive,
             // Older workers refuse a specification with a rate; none needs it, since grants are paced.
-            spec: MapRunSpec { max_items_per_second: None, ..(*self.spec).clone() },
+            spec: MapRunSpec {
+                adaptive_concurrency: None,
+                max_items_per_second: None,
+                ..(*self.spec).clone()
+            },
             source: self.record.source.clone(),
             header: self.planned().map(|planned| planned.record.probe.header.clone()),
             cut_version: self.record.cut_version,

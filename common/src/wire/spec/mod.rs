@@ -42,6 +42,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             check::free_form(spec.item_selector.as_ref(), "spec.item_selector", &mut violations);
         let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
         let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
+        let adaptive_concurrency = limits::adaptive_concurrency(spec, &mut violations);
         let max_items_per_second = limits::max_items_per_second(spec, &mut violations);
         let tolerance = limits::tolerance(spec, &mut violations);
         let result_writer = writer::read(spec.result_writer.as_ref(), &mut violations);
@@ -56,6 +57,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             item_batcher,
             item_processor,
             max_concurrency: limits::max_concurrency(spec),
+            adaptive_concurrency,
             max_items_per_second,
             tolerance,
             timeout: (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into())),
@@ -86,10 +88,5 @@ fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
         !spec.items.is_empty(),
         "spec.items",
         "giving the items in the job (upload them and use itemReader instead)",
-    );
-    violations.refuse_unsupported(
-        spec.adaptive_concurrency.is_some(),
-        "spec.adaptive_concurrency",
-        "adaptive concurrency",
     );
 }

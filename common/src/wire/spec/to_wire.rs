@@ -10,6 +10,7 @@ use warifu_model::spec::{
 use warifu_model::{JitterStrategy, Retrier};
 
 use crate::wire::codec::object_from_json;
+use crate::wire::time::wire_duration;
 use crate::wire::v1;
 
 impl From<&MapRunSpec> for v1::MapRunSpec {
@@ -27,7 +28,9 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             labels: spec.labels.clone(),
             items: Vec::new(),
             item_selector: spec.item_selector.as_ref().map(object_from_json),
-            adaptive_concurrency: None,
+            adaptive_concurrency: spec.adaptive_concurrency.map(|adaptive| v1::AdaptiveConcurrency {
+                target_duration: adaptive.target_duration.map(wire_duration),
+            }),
             max_items_per_second: spec.max_items_per_second.unwrap_or(0.0),
             compensation: spec.compensation.as_ref().map(Into::into),
         }
