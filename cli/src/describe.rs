@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use warifu_common::wire::v1::{
-    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, compensation_status, limited_by,
-    map_run,
+    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, compensation_status,
 };
 
-use crate::{advice, follow, progress, text};
+use crate::{advice, follow, limited, progress, text};
 
 /// Characters of a sample's message that are shown.
 const MESSAGE_LIMIT: usize = 200;
@@ -31,9 +30,9 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Error rate", &error_rate(run));
     facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
     facts.add("Batch size", &batch_size(run));
-    facts.add("Concurrency", &adapted_limit(run));
+    facts.add("Concurrency", &limited::adapted_limit(run));
     facts.add("Progress", &progress::progress_line(run));
-    facts.add("Limited by", limit_advice(run));
+    facts.add("Limited by", limited::limit_advice(run));
     facts.add("Redrives", &redrives(run));
     facts.add("Compensation", &compensation(run));
     facts.add("Results", &results_text(run));
@@ -95,12 +94,6 @@ impl Facts {
 fn batch_size(run: &MapRun) -> String {
     let size = run.batch_size.as_ref();
     size.map(|size| format!("{} items, chosen for {}", size.items, size.reason)).unwrap_or_default()
-}
-
-/// The limit that `adaptiveConcurrency` chose, and why.
-fn adapted_limit(run: &MapRun) -> String {
-    let Some(adapted) = &run.adapted_limit else { return String::new() };
-    format!("at most {}, {}: {}", adapted.limit, adapted.reason().as_str_name(), adapted.message)
 }
 
 fn error_text(run: &MapRun) -> String {
@@ -280,39 +273,12 @@ fn error_rate_advice(run: &MapRun) -> Vec<String> {
     looks.into_iter().filter(|(failures, _)| *failures > 0).map(|(_, advice)| advice).collect()
 }
 
-/// What keeps a running run from going faster, and what to do about it.
-fn limit_advice(run: &MapRun) -> &'static str {
-    let is_chosen = run.adapted_limit.as_ref().is_some_and(advice::is_below_ceiling);
-    if run.state() != map_run::State::Running {
-        return "";
-    }
-    match run.progress.map(|progress| progress.limited_by()).unwrap_or_default() {
-        limited_by::Type::Unspecified => "",
-        limited_by::Type::Concurrency if is_chosen => {
-            "CONCURRENCY: as many batches are in progress as adaptiveConcurrency allows now"
-        }
-        limited_by::Type::Concurrency => {
-            "CONCURRENCY: maxConcurrency batches are in progress; raise it with `warifu update`"
-        }
-        limited_by::Type::Workers => {
-            "WORKERS: every slot is taken, or no worker has the handler; look at `warifu workers`, add workers"
-        }
-        limited_by::Type::Handler => "HANDLER: everything is leased; what remains is the handler's own time",
-        limited_by::Type::Rate => "RATE: maxItemsPerSecond; raise it with `warifu update`",
-        limited_by::Type::Source => "SOURCE: the source is not scanned fast enough; add workers",
-        limited_by::Type::RetryBackoff => {
-            "RETRY_BACKOFF: what remains waits for its next attempt; see the failures"
-        }
-        limited_by::Type::Store => "STORE: outcomes wait for the state store; look at `warifu cluster`",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
     use warifu_common::wire::v1::{
-        AdaptedLimit, Compensation, CompensationStatus, ErrorSample, ItemProcessor, ItemReader, MapRunSpec,
-        Progress, RunError, failure_kind,
+        Compensation, CompensationStatus, ErrorSample, ItemProcessor, ItemReader, MapRunSpec, RunError,
+        failure_kind, map_run,
     };
 
     use super::*;
@@ -366,30 +332,6 @@ mod tests {
             }),
             ..MapRun::default()
         }
-    }
-
-    #[test]
-    fn a_limit_that_was_chosen_is_shown_with_why_and_nobody_is_told_to_raise_max_concurrency() {
-        let reason = warifu_common::wire::v1::adapted_limit::Reason::Latency.into();
-        let message = "a call takes 2.100 s, and 0.900 s with fewer".to_owned();
-        let run = MapRun {
-            state: map_run::State::Running.into(),
-            adapted_limit: Some(AdaptedLimit { limit: 7, reason, message }),
-            progress: Some(Progress {
-                limited_by: limited_by::Type::Concurrency.into(),
-                ..Progress::default()
-            }),
-            ..failed_run()
-        };
-        let text = full(&run);
-        assert!(
-            text.contains("Concurrency at most 7, LATENCY: a call takes 2.100 s, and 0.900 s with fewer\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("CONCURRENCY: as many batches are in progress as adaptiveConcurrency allows now"),
-            "{text}"
-        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use warifu_model::{
     ClusterView, CompensationState, CompensationStatus, ErrorGroup, ErrorSample, FailureCounts, FailureKind,
-    ItemCounts, ItemFailure, LimitReason, LimitedBy, MapRunState, MapRunView, RunError, WorkerHandler,
-    WorkerState, WorkerView,
+    ItemCounts, ItemFailure, LimitedBy, MapRunState, MapRunView, RunError, WorkerHandler, WorkerState,
+    WorkerView,
 };
 
 use super::time::{timestamp, wire_duration};
@@ -47,11 +47,7 @@ impl From<&MapRunView> for v1::MapRun {
             source_size_bytes: view.source_bytes,
             preview_events: Vec::new(),
             failure_counts: Some(view.failure_counts.into()),
-            adapted_limit: view.adapted_limit.map(|adapted| v1::AdaptedLimit {
-                limit: adapted.limit,
-                reason: v1::adapted_limit::Reason::from(adapted.reason).into(),
-                message: adapted.reason.to_string(),
-            }),
+            adapted_limit: view.adapted_limit.map(Into::into),
             batch_size: view
                 .batch_size
                 .map(|size| v1::BatchSize { items: size.items, reason: size.to_string() }),
@@ -128,20 +124,6 @@ impl From<LimitedBy> for v1::limited_by::Type {
             LimitedBy::Source => Self::Source,
             LimitedBy::RetryBackoff => Self::RetryBackoff,
             LimitedBy::Store => Self::Store,
-        }
-    }
-}
-
-impl From<LimitReason> for v1::adapted_limit::Reason {
-    fn from(reason: LimitReason) -> Self {
-        match reason {
-            LimitReason::Starting => Self::Starting,
-            LimitReason::Rising { .. } => Self::Rising,
-            LimitReason::Latency { .. } => Self::Latency,
-            LimitReason::Failures { .. } => Self::Failures,
-            LimitReason::Unreached => Self::Unreached,
-            LimitReason::TargetDuration => Self::TargetDuration,
-            LimitReason::MaxConcurrency => Self::MaxConcurrency,
         }
     }
 }
@@ -325,7 +307,7 @@ mod tests {
     use std::sync::Arc;
 
     use warifu_model::spec::MapRunSpec;
-    use warifu_model::{AdaptedLimit, CallFailure, MapRunId, SourcePlace, WallTime, Warning, WorkerId};
+    use warifu_model::{CallFailure, MapRunId, SourcePlace, WallTime, Warning, WorkerId};
 
     use super::*;
     use crate::wire::codec::{parse_job_file, to_json};
@@ -398,31 +380,6 @@ itemProcessor: {handler: echo}
             "trigger": "TOLERANCE_EXCEEDED", "worker": "workers/w1", "startTime": "1970-01-01T00:00:00.500Z",
         });
         assert_eq!(json["compensation"], expected);
-    }
-
-    #[test]
-    fn a_limit_that_was_chosen_is_shown_with_its_reason_in_words() {
-        let ms = Duration::from_millis;
-        let latency = LimitReason::Latency { call_time: ms(2_100), least_call_time: ms(900) };
-        for (reason, name, message) in [
-            (latency, "LATENCY", "a call takes 2.100 s, and 900.000 ms with fewer"),
-            (
-                LimitReason::Rising { call_time: ms(3) },
-                "RISING",
-                "a call takes 3.000 ms, no longer than with fewer: it is raised",
-            ),
-            (
-                LimitReason::Failures { failed: 3, calls: 40 },
-                "FAILURES",
-                "3 of 40 calls failed or timed out: it was halved",
-            ),
-            (LimitReason::MaxConcurrency, "MAX_CONCURRENCY", "maxConcurrency allows no more"),
-        ] {
-            let adapted_limit = Some(AdaptedLimit { limit: 7, reason });
-            let json = to_json(&v1::MapRun::from(&MapRunView { adapted_limit, ..view() }));
-            let expected = serde_json::json!({"limit": 7, "reason": name, "message": message});
-            assert_eq!(json["adaptedLimit"], expected);
-        }
     }
 
     #[test]

@@ -58,7 +58,9 @@ impl Saturating {
     /// The most calls that were in progress at once since the last question.
     fn most_in_progress(&self) -> u32 {
         let mut state = self.state.lock().unwrap();
-        std::mem::replace(&mut state.most_in_progress, state.in_progress)
+        let most = state.most_in_progress;
+        state.most_in_progress = state.in_progress;
+        most
     }
 }
 

@@ -30,6 +30,9 @@ const CALLS_PER_SLOT: u32 = 2;
 /// The most calls of a window: more would say little more. Bounds what is remembered.
 const MOST_CALLS: u32 = 64;
 
+/// A window in which so many calls leave too few times to compare says nothing, and another one begins.
+const LONGEST_WINDOW: u32 = 512;
+
 /// Workers gather outcomes for so long before they report them: a call may have ended as much earlier.
 const REPORT_DELAY: Duration = Duration::from_secs(1);
 
@@ -170,7 +173,7 @@ impl Controller {
 
     /// Takes a call that has ended; true if the limit is another one now.
     pub(crate) fn call_ended(&mut self, now: Timestamp, call: Call, work: &Work) -> bool {
-        if now < self.changed_at + (call.time + REPORT_DELAY) {
+        if now < self.changed_at + call.time.saturating_add(REPORT_DELAY) {
             return false;
         }
         let limit = self.limit(work.most).limit;
@@ -180,6 +183,9 @@ impl Controller {
             return self.halve(now, limit);
         }
         if self.window.times.len() < enough as usize {
+            if self.window.calls >= LONGEST_WINDOW {
+                self.window = Window::default();
+            }
             return false;
         }
         let window = std::mem::take(&mut self.window);

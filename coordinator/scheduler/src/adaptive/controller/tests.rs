@@ -222,7 +222,14 @@ fn calls_with_a_part_of_their_items_say_nothing_of_time() {
     for _ in 0..1_000 {
         assert!(!controller.call_ended(at(9.0), call(4, CallEnd::AnsweredInPart), &work(1_000)));
     }
-    assert!(controller.window.times.is_empty());
+    assert!(controller.window.times.is_empty() && controller.window.calls < super::LONGEST_WINDOW);
+    // Failures among them say something all the same, and a time that no clock can hold says nothing.
+    for _ in 0..40 {
+        controller.call_ended(at(9.0), call(4, CallEnd::Failed), &work(1_000));
+    }
+    assert_eq!(controller.limit(1_000).limit, 2);
+    let endless = Call { time: Duration::MAX, ..call(4, CallEnd::Failed) };
+    assert!(!controller.call_ended(at(1e9), endless, &work(1_000)));
 }
 
 #[test]
