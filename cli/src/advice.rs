@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use warifu_common::wire::v1::{ErrorGroup, MapRun, RunError, limited_by, map_run};
+use warifu_common::wire::v1::{
+    AdaptedLimit, ErrorGroup, MapRun, RunError, adapted_limit, limited_by, map_run,
+};
 
 use crate::text;
 
@@ -99,12 +101,20 @@ fn stuck(run: &MapRun) -> Option<String> {
 
 /// The run's own limit is what keeps it slow.
 fn concurrency(run: &MapRun) -> Option<String> {
+    if run.adapted_limit.as_ref().is_some_and(is_below_ceiling) {
+        return None; // what stands behind the handler bears no more
+    }
     let limit = run.spec.as_ref()?.max_concurrency;
     let is_limit = is_long(run) && limited_by(run) == limited_by::Type::Concurrency && limit > 0;
     let (id, twice) = (text::id_of(&run.name), limit.saturating_mul(2));
     is_limit.then(|| {
         format!("maxConcurrency {limit} is the limit: `warifu update {id} --max-concurrency {twice}`, if what stands behind the handler bears it")
     })
+}
+
+/// Something else than `maxConcurrency` makes the limit what it is.
+pub(crate) fn is_below_ceiling(adapted: &AdaptedLimit) -> bool {
+    adapted.reason() != adapted_limit::Reason::MaxConcurrency
 }
 
 /// The fleet is what keeps it slow.

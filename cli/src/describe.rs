@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use warifu_common::wire::v1::{
-    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, compensation_status, limited_by,
-    map_run,
+    Counts, ErrorGroup, FailureCounts, MapRun, ResultLocation, Warning, compensation_status,
 };
 
-use crate::{advice, follow, progress, text};
+use crate::{advice, follow, limited, progress, text};
 
 /// Characters of a sample's message that are shown.
 const MESSAGE_LIMIT: usize = 200;
@@ -31,8 +30,9 @@ pub(crate) fn full(run: &MapRun) -> String {
     facts.add("Error rate", &error_rate(run));
     facts.add("Batches", &counts(run.batch_counts.unwrap_or_default(), "batch"));
     facts.add("Batch size", &batch_size(run));
+    facts.add("Concurrency", &limited::adapted_limit(run));
     facts.add("Progress", &progress::progress_line(run));
-    facts.add("Limited by", limit_advice(run));
+    facts.add("Limited by", limited::limit_advice(run));
     facts.add("Redrives", &redrives(run));
     facts.add("Compensation", &compensation(run));
     facts.add("Results", &results_text(run));
@@ -273,35 +273,12 @@ fn error_rate_advice(run: &MapRun) -> Vec<String> {
     looks.into_iter().filter(|(failures, _)| *failures > 0).map(|(_, advice)| advice).collect()
 }
 
-/// What keeps a running run from going faster, and what to do about it.
-fn limit_advice(run: &MapRun) -> &'static str {
-    if run.state() != map_run::State::Running {
-        return "";
-    }
-    match run.progress.map(|progress| progress.limited_by()).unwrap_or_default() {
-        limited_by::Type::Unspecified => "",
-        limited_by::Type::Concurrency => {
-            "CONCURRENCY: maxConcurrency batches are in progress; raise it with `warifu update`"
-        }
-        limited_by::Type::Workers => {
-            "WORKERS: every slot is taken, or no worker has the handler; look at `warifu workers`, add workers"
-        }
-        limited_by::Type::Handler => "HANDLER: everything is leased; what remains is the handler's own time",
-        limited_by::Type::Rate => "RATE: maxItemsPerSecond; raise it with `warifu update`",
-        limited_by::Type::Source => "SOURCE: the source is not scanned fast enough; add workers",
-        limited_by::Type::RetryBackoff => {
-            "RETRY_BACKOFF: what remains waits for its next attempt; see the failures"
-        }
-        limited_by::Type::Store => "STORE: outcomes wait for the state store; look at `warifu cluster`",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
     use warifu_common::wire::v1::{
         Compensation, CompensationStatus, ErrorSample, ItemProcessor, ItemReader, MapRunSpec, RunError,
-        failure_kind,
+        failure_kind, map_run,
     };
 
     use super::*;

@@ -20,6 +20,7 @@ mod exit;
 mod follow;
 mod handlers;
 mod interrupts;
+mod limited;
 mod local_run;
 mod local_worker;
 mod output;

@@ -280,6 +280,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
             output_path: None,
         },
         max_concurrency: None,
+        adaptive_concurrency: None,
         max_items_per_second: None,
         tolerance: Tolerance::default(),
         timeout: None,

@@ -1,5 +1,6 @@
 //! A table of runs: which rules speak, just over their thresholds, and which do not, just under.
 
+use adapted_limit::Reason as LimitReason;
 use limited_by::Type as LimitedBy;
 use map_run::State;
 use warifu_common::wire::v1::{Counts, ErrorSample, ItemBatcher, ItemProcessor, MapRunSpec, Progress};
@@ -59,6 +60,11 @@ fn failed(error: &str, cause: &str) -> MapRun {
     MapRun { state: State::Failed.into(), error: Some(error), ..running(LimitedBy::Unspecified) }
 }
 
+fn adapted(reason: LimitReason) -> MapRun {
+    let adapted = AdaptedLimit { limit: 2, reason: reason.into(), message: String::new() };
+    MapRun { adapted_limit: Some(adapted), ..running(LimitedBy::Concurrency) }
+}
+
 #[test]
 fn each_rule_speaks_on_its_own_side_of_its_threshold() {
     let fast = |run: MapRun, rate| with_progress(run, |progress| progress.items_per_second = rate);
@@ -70,6 +76,8 @@ fn each_rule_speaks_on_its_own_side_of_its_threshold() {
         |run, size| with_spec(run, |spec| spec.item_batcher.as_mut().unwrap().max_items_per_batch = size);
     let table: Vec<(&str, MapRun, &[&str])> = vec![
         ("the limit", running(LimitedBy::Concurrency), &["--max-concurrency 18"]),
+        ("a chosen limit", adapted(LimitReason::Failures), &[]),
+        ("one at its ceiling", adapted(LimitReason::MaxConcurrency), &["--max-concurrency 18"]),
         ("not for a last minute", ends_in(running(LimitedBy::Concurrency), 59), &[]),
         ("but for a whole one", ends_in(running(LimitedBy::Concurrency), 60), &["--max-concurrency 18"]),
         ("few slots", limit(running(LimitedBy::Workers), 17), &["all 9 slots are taken"]),

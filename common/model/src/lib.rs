@@ -6,6 +6,7 @@
 //!
 //! Start at [`spec::MapRunSpec`] for what users ask for, at [`protocol`] for the lease protocol.
 
+mod adaptive;
 mod batch;
 mod batch_size;
 mod compensation;
@@ -23,6 +24,7 @@ mod time;
 mod tolerance;
 mod view;
 
+pub use adaptive::{AdaptedLimit, AdaptiveConcurrency, LimitReason};
 pub use batch::{BatchPlace, BatchState, BatchView};
 pub use batch_size::{AutoSize, BatchSize, DEFAULT_MOST_ITEMS, FirstItems};
 pub use compensation::{

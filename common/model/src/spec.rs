@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warifu_dataset::HeaderLocation;
 
-use crate::{AutoSize, Compensation, CsvEncoding, HandlerName, InputForm, Retrier, SourceObjects, Tolerance};
+use crate::{
+    AdaptiveConcurrency, AutoSize, Compensation, CsvEncoding, HandlerName, InputForm, Retrier, SourceObjects,
+    Tolerance,
+};
 
 /// Items of a batch unless the job says otherwise.
 pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
@@ -22,6 +25,10 @@ pub const DEFAULT_BATCH_TIMEOUT: Duration = Duration::from_secs(900);
 pub const LEAST_ITEMS_PER_SECOND: f64 = 0.001;
 /// The most that it may say: far beyond what a fleet does.
 pub const MOST_ITEMS_PER_SECOND: f64 = 1e9;
+/// The shortest `targetDuration`: less is no time to find out anything.
+pub const SHORTEST_TARGET_DURATION: Duration = Duration::from_secs(1);
+/// The longest one: a year.
+pub const LONGEST_TARGET_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The most bytes that a specification may take as JSON.
 pub const MAX_SPEC_BYTES: usize = 256 * 1024;
 /// Bytes of a shard unless the process is configured otherwise.
@@ -45,6 +52,9 @@ pub struct MapRunSpec {
     pub item_processor: ItemProcessor,
     /// Batches in progress at once in the whole fleet; absent: no limit.
     pub max_concurrency: Option<u32>,
+    /// The concurrency is chosen below that while the run goes on. Left out where it is absent, as `compensation` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
     /// Items that are begun in a second in the whole fleet, within the bounds below; absent: no limit. Left out where it is
     /// absent, as `compensation` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]

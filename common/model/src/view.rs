@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::MapRunSpec;
 use crate::{
-    BatchCounts, BatchSize, CompensationStatus, ErrorGroup, FailureCounts, HandlerName, Incarnation,
-    ItemCounts, LeaderTerm, LimitedBy, MapRunId, MapRunState, RunError, WallTime, WorkerId,
+    AdaptedLimit, BatchCounts, BatchSize, CompensationStatus, ErrorGroup, FailureCounts, HandlerName,
+    Incarnation, ItemCounts, LeaderTerm, LimitedBy, MapRunId, MapRunState, RunError, WallTime, WorkerId,
 };
 
 /// One map run at one moment.
@@ -59,6 +59,8 @@ pub struct MapRunView {
     pub outputs_truncated: bool,
     /// Bytes of the source object.
     pub source_bytes: u64,
+    /// The limit of batches in progress that `adaptiveConcurrency` chose; only while running.
+    pub adapted_limit: Option<AdaptedLimit>,
     /// The size of batches that `autoSize` chose, once it has.
     pub batch_size: Option<BatchSize>,
 }

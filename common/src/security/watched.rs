@@ -63,8 +63,9 @@ impl<T> Watched<T> {
 
     fn check(&self, state: &mut State<T>) {
         let contents = read_all(&self.files);
-        let seen =
-            contents.as_ref().map_or_else(|problem| sha256(problem.to_string().as_bytes()), fingerprint);
+        let seen = contents
+            .as_ref()
+            .map_or_else(|problem| sha256(problem.to_string().as_bytes()), |contents| fingerprint(contents));
         if seen == state.seen {
             return;
         }

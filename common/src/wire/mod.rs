@@ -4,6 +4,7 @@
 //! the cluster; `lease_stream` carries the lease protocol; `codec` reads and writes job files. Translation is pure: no
 //! I/O, no clock. Whatever comes from outside is bounded and refused with what is wrong; nothing here panics on it.
 
+mod adapted;
 pub mod batch_views;
 pub mod codec;
 pub mod lease_stream;

@@ -47,6 +47,7 @@ impl From<&MapRunView> for v1::MapRun {
             source_size_bytes: view.source_bytes,
             preview_events: Vec::new(),
             failure_counts: Some(view.failure_counts.into()),
+            adapted_limit: view.adapted_limit.map(Into::into),
             batch_size: view
                 .batch_size
                 .map(|size| v1::BatchSize { items: size.items, reason: size.to_string() }),
@@ -342,6 +343,7 @@ itemProcessor: {handler: echo}
             outputs: vec!["{}".into()],
             outputs_truncated: true,
             source_bytes: 9,
+            adapted_limit: None,
             batch_size: None,
         }
     }

@@ -19,6 +19,8 @@ pub enum BrokenRule {
     GrantWhileStopping,
     /// Max concurrency is not looked at when a lease brings slots.
     IgnoreMaxConcurrency,
+    /// The limit that `adaptiveConcurrency` chose is not looked at when slots are given.
+    IgnoreAdaptedLimit,
     /// A new leader adopts leases whose attempt or round is not the durable one (S5).
     AdoptAnyAttempt,
     /// A leader goes on deciding when its writes have not been confirmed for too long (P5).

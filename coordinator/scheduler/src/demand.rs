@@ -64,7 +64,7 @@ impl Scheduler {
         let of_draining = of_draining.filter_map(|lease| self.leases.get(lease));
         let begun_by_draining: u64 =
             of_draining.filter(|lease| lease.map_run == map_run.id).map(|lease| lease.begun.len()).sum();
-        let limit = map_run.status.max_concurrency.map(u64::from);
+        let limit = Some(map_run.concurrency_limit()).filter(|limit| *limit < u32::MAX).map(u64::from);
         let enough = limit.unwrap_or(u64::MAX).saturating_add(begun_by_draining);
         Work {
             runnable: map_run.runnable(now, enough).saturating_sub(begun_by_draining),

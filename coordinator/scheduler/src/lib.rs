@@ -7,6 +7,7 @@
 //! What it counts is durable before anybody hears of it: a report is staged, written with the run's
 //! status in one transaction, and only when that is done applied, answered and shown.
 
+mod adaptive;
 mod alert;
 mod batch_size;
 mod batches;
@@ -45,6 +46,7 @@ mod views;
 mod window;
 mod worker;
 
+pub use adaptive::{ControllerRecord, LeastTime, Slots};
 pub use alert::{AlertLevel, ErrorRateAlert};
 pub use batches::{BatchPage, BatchQuery, Batches};
 pub use broken_rule::BrokenRule;

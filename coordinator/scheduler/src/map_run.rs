@@ -10,6 +10,7 @@ use warifu_model::{
     Incarnation, ItemCounts, MapRunId, MapRunState, RunError, Timestamp, Tolerance, TotalItems, WallTime,
 };
 
+use crate::adaptive::Adaptive;
 use crate::compensation::{Compensating, StagedCompensation};
 use crate::pace::Pace;
 use crate::record::{OpenBatch, PartsRecord, PlanRecord, SpecRecord, StatusRecord};
@@ -53,6 +54,8 @@ pub(crate) struct MapRun {
     pub(crate) context: Option<Arc<RunContext>>,
     pub(crate) rate: Rate,
     pub(crate) pace: Pace,
+    /// Where the run's limit of concurrency is chosen while it runs.
+    pub(crate) adaptive: Option<Adaptive>,
     /// Handler time of a batch, lately.
     pub(crate) batch_time: Option<std::time::Duration>,
     /// Shards are wanted for a redrive and on their way.
@@ -213,6 +216,7 @@ impl Rate {
 impl MapRun {
     pub(crate) fn new(id: MapRunId, record: SpecRecord, status: StatusRecord, now: Timestamp) -> Self {
         let spec = Arc::new(spec_with_limits(&record.spec, &status));
+        let adaptive = spec.adaptive_concurrency.map(|_| Adaptive::new(status.adapted, now));
         Self {
             id,
             record,
@@ -236,6 +240,7 @@ impl MapRun {
             context: None,
             rate: Rate::default(),
             pace: Pace::new(now),
+            adaptive,
             batch_time: None,
             loading: None,
             leaves_end: false,
@@ -338,14 +343,9 @@ impl MapRun {
         }
     }
 
-    /// The limit that grants obey.
-    pub(crate) fn max_concurrency(&self) -> u32 {
-        self.status.max_concurrency.unwrap_or(u32::MAX)
-    }
-
     /// Slots that may still be given.
     pub(crate) fn room(&self) -> u32 {
-        self.max_concurrency().saturating_sub(self.held_slots).saturating_sub(self.unknown_slots)
+        self.concurrency_limit().saturating_sub(self.held_slots).saturating_sub(self.unknown_slots)
     }
 
     /// Nothing is leased, waits or is being counted.
@@ -435,6 +435,7 @@ pub(crate) fn new_status(spec: &MapRunSpec) -> StatusRecord {
         warnings: Vec::new(),
         result_location: None,
         compensation: None,
+        adapted: None,
     }
 }
 

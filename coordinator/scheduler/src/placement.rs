@@ -67,7 +67,13 @@ impl Scheduler {
     }
 
     fn room(&self, map_run: &MapRun) -> u32 {
-        if self.breaks(BrokenRule::IgnoreMaxConcurrency) { u32::MAX } else { map_run.room() }
+        if self.breaks(BrokenRule::IgnoreMaxConcurrency) {
+            u32::MAX
+        } else if self.breaks(BrokenRule::IgnoreAdaptedLimit) {
+            map_run.max_concurrency().saturating_sub(map_run.held_slots).saturating_sub(map_run.unknown_slots)
+        } else {
+            map_run.room()
+        }
     }
 
     /// Grants one lease that brings slots; false if there is no work, no room or no free slot.
@@ -216,7 +222,7 @@ impl Scheduler {
             let map_run = &self.map_runs[id];
             if !self.may_grant(map_run)
                 || map_run.open_shards.is_empty()
-                || map_run.held_slots > map_run.max_concurrency()
+                || map_run.held_slots > map_run.concurrency_limit()
             {
                 return;
             }

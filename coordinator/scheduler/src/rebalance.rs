@@ -44,7 +44,7 @@ impl Scheduler {
 
     fn revoke_where_slots_are_missing(&mut self, id: &MapRunId, effects: &mut Effects) {
         let map_run = &self.map_runs[id];
-        let over = map_run.held_slots > map_run.max_concurrency();
+        let over = map_run.held_slots > map_run.concurrency_limit();
         let missing = |lease: &&Lease| {
             let holds_none = self.workers.get(&lease.holder).is_some_and(|worker| worker.held_for(id) == 0);
             let ahead_of_rate = map_run.is_paced() && !lease.paced;

@@ -15,6 +15,8 @@ use warifu_model::{
     WallTime, Warning, WorkerId,
 };
 
+use crate::adaptive::ControllerRecord;
+
 /// One write of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
@@ -179,6 +181,9 @@ pub struct StatusRecord {
     /// serialised form, which is older: state stores keep it behind that.
     #[serde(skip)]
     pub compensation: Option<CompensationStatus>,
+    /// The limit that `adaptiveConcurrency` chose, as it was at the last write. Left out likewise.
+    #[serde(skip)]
+    pub adapted: Option<ControllerRecord>,
 }
 
 impl StatusRecord {

@@ -130,6 +130,7 @@ impl Scheduler {
         let id = report.map_run.clone();
         let Some(map_run) = self.map_runs.get_mut(&id) else { return };
         map_run.learn_batch_time(&report);
+        self.placement_wanted |= map_run.adapt(now, &report);
         if let Some(shard) = map_run.shards.get_mut(&report.shard.0) {
             for entry in &report.entries {
                 shard.committing.insert(entry.batch.0);

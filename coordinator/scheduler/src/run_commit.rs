@@ -179,6 +179,7 @@ impl MapRun {
             part.replies = std::mem::take(&mut self.staged.replies);
         }
         self.settle_ceiling(context, &mut part.status);
+        part.status.adapted = self.adapted_record();
         let changed = before.0 != part.status || !part.replies.is_empty() || records.len() > before.1;
         if !changed && part.shards.is_empty() {
             return;

@@ -323,10 +323,11 @@ impl MapRun {
         RunFault { error: error.to_owned(), cause: format!("{}/{}: {problem}", source.bucket, source.key) }
     }
 
-    /// The specification; items that the job gave are an object like any other by now. Older workers refuse one with a rate:
-    /// none needs it, since grants are paced.
+    /// The specification; items that the job gave are an object like any other by now. Older workers refuse one with a rate
+    /// or an adaptive concurrency: none needs them, since both are kept by whoever grants.
     fn spec_for_workers(&self) -> MapRunSpec {
-        let mut spec = MapRunSpec { max_items_per_second: None, ..(*self.spec).clone() };
+        let mut spec =
+            MapRunSpec { adaptive_concurrency: None, max_items_per_second: None, ..(*self.spec).clone() };
         if spec.items.take().is_some() {
             let source = &self.record.source;
             spec.item_reader =

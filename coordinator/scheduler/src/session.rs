@@ -450,6 +450,7 @@ impl Scheduler {
         let slots = slots.min(worker.held_for(map_run));
         worker.set_held(map_run, worker.held_for(map_run) - slots);
         if let Some(map_run) = self.map_runs.get_mut(map_run) {
+            map_run.note_held();
             map_run.held_slots = map_run.held_slots.saturating_sub(slots);
             self.commits.dirty.insert(map_run.id.clone());
         }

@@ -35,5 +35,6 @@ pub(crate) fn status() -> StatusRecord {
         warnings: Vec::new(),
         result_location: None,
         compensation: None,
+        adapted: None,
     }
 }

@@ -25,6 +25,7 @@ impl Scheduler {
             create_time: map_run.record.create_time,
             start_time: map_run.status.start_time,
             stop_time: map_run.status.stop_time,
+            adapted_limit: map_run.adapted_limit(),
             batch_size: map_run.stored_plan.as_ref().and_then(|plan| plan.batch_size),
             item_counts,
             batch_counts,

@@ -85,7 +85,7 @@ impl Scheduler {
             }
             map_run.staged.total_known = map_run.is_composed() && !map_run.status.total_known;
             if opens_window
-                && map_run.status.max_concurrency.is_some()
+                && map_run.concurrency_limit() < u32::MAX
                 && !self.breaks(BrokenRule::ForgetUnknownSlots)
             {
                 map_run.unknown_slots = map_run.status.concurrency_ceiling.unwrap_or(u32::MAX);

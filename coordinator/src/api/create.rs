@@ -238,6 +238,7 @@ fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_t
         outputs: Vec::new(),
         outputs_truncated: false,
         source_bytes,
+        adapted_limit: None,
         batch_size: None,
     }
 }

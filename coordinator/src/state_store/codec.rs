@@ -14,6 +14,7 @@ use warifu_model::spec::MapRunSpec;
 use warifu_model::{
     BatchSize, CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId,
 };
+use warifu_scheduler::ControllerRecord;
 use warifu_scheduler::record::{
     PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
@@ -106,13 +107,15 @@ stored_as_postcard! {
     Vec<String>, "outputs", 1;
 }
 
-/// Version 2 has a compensation behind what version 1 is; version 3 has one or none, and a rate.
+/// Version 2 has a compensation behind what version 1 is; version 3 has one or none, and a rate; version 4 has both or not, and a
+/// limit that was chosen.
 impl Stored for StatusRecord {
     const KIND: &'static str = "status";
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
 
     fn version(&self) -> u8 {
         match self {
+            Self { adapted: Some(_), .. } => 4,
             Self { max_items_per_second: Some(_), .. } => 3,
             Self { compensation: Some(_), .. } => 2,
             Self { .. } => 1,
@@ -120,10 +123,11 @@ impl Stored for StatusRecord {
     }
 
     fn body(&self) -> Result<Vec<u8>, BoxError> {
-        match (&self.compensation, self.max_items_per_second) {
-            (compensation, Some(rate)) => to_postcard(&(self, compensation, rate)),
-            (Some(compensation), None) => to_postcard(&(self, compensation)),
-            (None, None) => to_postcard(self),
+        match (&self.compensation, self.max_items_per_second, self.adapted) {
+            (compensation, rate, Some(adapted)) => to_postcard(&(self, compensation, rate, adapted)),
+            (compensation, Some(rate), None) => to_postcard(&(self, compensation, rate)),
+            (Some(compensation), None, None) => to_postcard(&(self, compensation)),
+            (None, None, None) => to_postcard(self),
         }
     }
 
@@ -134,9 +138,14 @@ impl Stored for StatusRecord {
                 let (status, compensation): (Self, CompensationStatus) = from_postcard(body)?;
                 Ok(Self { compensation: Some(compensation), ..status })
             }
-            _ => {
+            3 => {
                 let (status, compensation, rate): (Self, _, f64) = from_postcard(body)?;
                 Ok(Self { compensation, max_items_per_second: Some(rate), ..status })
+            }
+            _ => {
+                let (status, compensation, rate, adapted): (Self, _, _, ControllerRecord) =
+                    from_postcard(body)?;
+                Ok(Self { compensation, max_items_per_second: rate, adapted: Some(adapted), ..status })
             }
         }
     }
@@ -280,14 +289,15 @@ struct StoredSpec {
     sequence: u64,
 }
 
-/// Version 2 may have a compensation, version 3 a rate. All are of the same form: an older process would read them, and drop what
+/// Version 2 may have a compensation, version 3 a rate, version 4 a concurrency that is chosen. All are of the same form: an older process would read them, and drop what
 /// it does not know.
 impl Stored for SpecRecord {
     const KIND: &'static str = "spec";
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
 
     fn version(&self) -> u8 {
         match &self.spec {
+            MapRunSpec { adaptive_concurrency: Some(_), .. } => 4,
             MapRunSpec { max_items_per_second: Some(_), .. } => 3,
             MapRunSpec { compensation: Some(_), .. } => 2,
             MapRunSpec { .. } => 1,
@@ -346,9 +356,11 @@ mod tests {
             line(&samples::spec("a")),
             line(&samples::compensated_spec()),
             line(&samples::paced_spec()),
+            line(&samples::adaptive_spec()),
             line(&samples::status()),
             line(&samples::compensated_status()),
             line(&samples::paced_status()),
+            line(&samples::adapted_status()),
             line(&samples::plan()),
             line(&samples::sized_plan()),
             line(&samples::staged_plan()),

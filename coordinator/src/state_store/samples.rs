@@ -10,14 +10,15 @@ use warifu_model::spec::{
     Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ResultWriter,
 };
 use warifu_model::{
-    BatchSize, CallFailure, Compensation, CompensationState, CompensationStatus, CompensationTrigger,
-    ErrorGroup, ErrorSample, FailureKind, HandlerName, Incarnation, ItemCounts, ItemFailure, JitterStrategy,
-    LeaderTerm, LeaseEpoch, LeaseId, MapRunState, PartRef, ResultLocation, Retrier, RunError, SourcePlace,
-    Tolerance, WallTime, Warning, WorkerId,
+    AdaptedLimit, AdaptiveConcurrency, BatchSize, CallFailure, Compensation, CompensationState,
+    CompensationStatus, CompensationTrigger, ErrorGroup, ErrorSample, FailureKind, HandlerName, Incarnation,
+    ItemCounts, ItemFailure, JitterStrategy, LeaderTerm, LeaseEpoch, LeaseId, LimitReason, MapRunState,
+    PartRef, ResultLocation, Retrier, RunError, SourcePlace, Tolerance, WallTime, Warning, WorkerId,
 };
 use warifu_scheduler::record::{
     FinishedRange, OpenBatch, PartsRecord, PlanRecord, RosterRecord, ShardRecord, SpecRecord, StatusRecord,
 };
+use warifu_scheduler::{ControllerRecord, LeastTime};
 
 pub(crate) fn spec(key: &str) -> SpecRecord {
     let mut input = serde_json::Map::new();
@@ -64,6 +65,7 @@ pub(crate) fn spec(key: &str) -> SpecRecord {
                 output_path: None,
             },
             max_concurrency: Some(5),
+            adaptive_concurrency: None,
             max_items_per_second: None,
             tolerance: Tolerance { count: Some(7), percentage: Some(2.5) },
             timeout: Some(Duration::from_secs(86_400)),
@@ -107,6 +109,24 @@ pub(super) fn paced_spec() -> SpecRecord {
     record
 }
 
+pub(super) fn adaptive_spec() -> SpecRecord {
+    let mut record = spec("a");
+    let target_duration = Some(Duration::from_millis(300_500));
+    record.spec.adaptive_concurrency = Some(AdaptiveConcurrency { target_duration });
+    record
+}
+
+pub(super) fn adapted_status() -> StatusRecord {
+    let (call_time, least_call_time) = (Duration::from_millis(20), Duration::from_millis(10));
+    let reason = LimitReason::Latency { call_time, least_call_time };
+    let adapted = ControllerRecord {
+        limit: AdaptedLimit { limit: 12, reason },
+        doubles_until: Some(8),
+        least: Some(LeastTime { seconds: 0.01, in_progress: 7.5 }),
+    };
+    StatusRecord { adapted: Some(adapted), ..status() }
+}
+
 pub(super) fn paced_status() -> StatusRecord {
     StatusRecord { max_items_per_second: Some(2.5), ..status() }
 }
@@ -144,6 +164,7 @@ pub(super) fn status() -> StatusRecord {
         warnings: vec![Warning { reason: "R".into(), message: "m".into() }],
         result_location: Some(ResultLocation { bucket: "b".into(), manifest_key: "k".into() }),
         compensation: None,
+        adapted: None,
     }
 }
 

@@ -169,7 +169,11 @@ impl World {
             CoordinatorMessage::Grant(grant) => {
                 self.check_grant(grant)?;
                 self.check_granted_pace(grant)?;
+                if grant.slots > 0 {
+                    self.check_slots_given(index, &grant.map_run)?;
+                }
             }
+            CoordinatorMessage::Slots { map_run, .. } => self.check_slots_given(index, map_run)?,
             CoordinatorMessage::ReportAnswer { lease, report, verdict } => {
                 if *verdict == ReportVerdict::Accepted {
                     self.check_acknowledged(*lease, *report)?;

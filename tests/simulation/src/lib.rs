@@ -5,6 +5,7 @@
 //! Everything follows from a seed. A failing one is replayed with
 //! `cargo run -p warifu-simulation -- --seed N`.
 
+mod adaptive;
 mod calls;
 mod compensation;
 mod data;

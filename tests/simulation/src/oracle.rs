@@ -8,7 +8,8 @@
 //! 6. Failures by kind and name add up to what failed; operators hear of a high error rate once for each level.
 //! 7. A run with a rate keeps to it (see `pace.rs`).
 //! 8. Every batch is listed once, in the states that the counts tell (see `listing.rs`).
-//! 9. After the last fault every run ends.
+//! 9. A run whose concurrency is chosen keeps to it (see `adaptive.rs`).
+//! 10. After the last fault every run ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,6 +168,7 @@ impl World {
             self.check_transition(&id, &status)?;
             self.check_counted(&id, &status)?;
             self.check_compensation(&id, &status)?;
+            self.check_adapted(&id, &status)?;
         }
         Ok(())
     }

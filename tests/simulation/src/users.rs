@@ -77,6 +77,7 @@ impl World {
         let mut spec = spec(&mut self.random, max_items);
         if large {
             spec.max_concurrency = None;
+            spec.adaptive_concurrency = None;
             spec.max_items_per_second = None;
             spec.timeout = None;
             spec.item_batcher.max_items_per_batch = 25;
@@ -174,6 +175,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
             output_path: None,
         },
         max_concurrency: if random.chance(20) { None } else { Some(random.between(1, 5) as u32) },
+        adaptive_concurrency: crate::adaptive::some_adaptive(random),
         max_items_per_second: rate(random),
         tolerance: tolerance(random),
         timeout: random.chance(10).then(|| Duration::from_secs(random.between(5, 120))),

@@ -157,6 +157,10 @@ pub struct Statistics {
     pub alerts: u64,
     /// Leases of runs with a rate.
     pub paced_grants: u64,
+    /// Times that slots were given below a run's `maxConcurrency`, by a limit that was chosen.
+    pub adapted_slots: u64,
+    /// The highest of the limits that were chosen and stored.
+    pub highest_adapted: u64,
     /// Tries of compensations that were begun.
     pub tries: u64,
     /// Compensations that succeeded.
@@ -184,6 +188,8 @@ impl Statistics {
         self.redrives += other.redrives;
         self.alerts += other.alerts;
         self.paced_grants += other.paced_grants;
+        self.adapted_slots += other.adapted_slots;
+        self.highest_adapted = self.highest_adapted.max(other.highest_adapted);
         self.tries += other.tries;
         self.compensated += other.compensated;
         self.failed_compensations += other.failed_compensations;

@@ -74,6 +74,7 @@ fn every_seed_keeps_the_invariants() {
         "{total:?}"
     );
     assert!(total.alerts > SEEDS && total.paced_grants > SEEDS, "{total:?}");
+    assert!(total.adapted_slots > SEEDS && total.highest_adapted > 4, "{total:?}");
     assert!(total.compensated > SEEDS / 4 && total.tries > total.compensated, "{total:?}");
     assert!(total.failed_compensations > SEEDS / 100 && total.not_compensated > SEEDS / 100, "{total:?}");
     let per_million = total.bytes_written / total.counted_batches.max(1);
@@ -118,6 +119,7 @@ const COORDINATOR_RULES: &[BrokenRule] = &[
     BrokenRule::NeverStepDown,
     BrokenRule::IgnoreTolerance,
     BrokenRule::IgnoreRate,
+    BrokenRule::IgnoreAdaptedLimit,
     BrokenRule::CompensateUncounted,
     BrokenRule::ForgetOrphanedTry,
 ];

@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod adaptive;
 mod bad_input;
 mod batches;
 mod cluster;

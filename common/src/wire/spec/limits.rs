@@ -1,10 +1,14 @@
 //! The limits of a run: those that it is created with, and their later changes.
 
 use prost_types::FieldMask;
-use warifu_model::Tolerance;
-use warifu_model::spec::{LEAST_ITEMS_PER_SECOND, LimitsUpdate, MOST_ITEMS_PER_SECOND};
+use warifu_model::spec::{
+    LEAST_ITEMS_PER_SECOND, LONGEST_TARGET_DURATION, LimitsUpdate, MOST_ITEMS_PER_SECOND,
+    SHORTEST_TARGET_DURATION,
+};
+use warifu_model::{AdaptiveConcurrency, Tolerance};
 
 use crate::suggest;
+use crate::wire::time::duration;
 use crate::wire::v1;
 use crate::wire::violation::{InvalidRequest, Violations, quoted};
 
@@ -29,6 +33,21 @@ pub(super) fn tolerance(spec: &v1::MapRunSpec, violations: &mut Violations) -> T
 /// The ceiling of batches in progress.
 pub(super) fn max_concurrency(spec: &v1::MapRunSpec) -> Option<u32> {
     (spec.max_concurrency > 0).then_some(spec.max_concurrency)
+}
+
+/// That the concurrency is chosen below that ceiling.
+pub(super) fn adaptive_concurrency(
+    spec: &v1::MapRunSpec,
+    violations: &mut Violations,
+) -> Option<AdaptiveConcurrency> {
+    let target = spec.adaptive_concurrency.as_ref()?.target_duration.as_ref();
+    let target_duration = target.and_then(duration);
+    let bounds = SHORTEST_TARGET_DURATION..=LONGEST_TARGET_DURATION;
+    let in_bounds = target_duration.is_some_and(|target| bounds.contains(&target));
+    violations.require(target.is_none() || in_bounds, "spec.adaptive_concurrency.target_duration", || {
+        format!("must lie between 1s and {}s (a year), or be absent", LONGEST_TARGET_DURATION.as_secs())
+    });
+    Some(AdaptiveConcurrency { target_duration })
 }
 
 /// Items that are begun in a second.

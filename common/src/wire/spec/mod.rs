@@ -36,7 +36,6 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
     fn try_from(spec: &v1::MapRunSpec) -> Result<Self, InvalidRequest> {
         let mut violations = Violations::default();
         check_size(spec, &mut violations);
-        refuse_unsupported(spec, &mut violations);
         let input = check::free_form(spec.input.as_ref(), "spec.input", &mut violations).unwrap_or_default();
         let items = items::read(&spec.items, &mut violations);
         let wire_reader = spec.item_reader.as_ref();
@@ -51,6 +50,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             check::free_form(spec.item_selector.as_ref(), "spec.item_selector", &mut violations);
         let item_batcher = batcher::read(spec.item_batcher.as_ref(), &mut violations);
         let item_processor = processor::read(spec.item_processor.as_ref(), &mut violations);
+        let adaptive_concurrency = limits::adaptive_concurrency(spec, &mut violations);
         let max_items_per_second = limits::max_items_per_second(spec, &mut violations);
         let tolerance = limits::tolerance(spec, &mut violations);
         let result_writer = writer::read(spec.result_writer.as_ref(), &mut violations);
@@ -66,6 +66,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             item_batcher,
             item_processor,
             max_concurrency: limits::max_concurrency(spec),
+            adaptive_concurrency,
             max_items_per_second,
             tolerance,
             timeout: (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into())),
@@ -89,12 +90,4 @@ fn check_size(spec: &v1::MapRunSpec, violations: &mut Violations) {
     violations.require(json_bytes <= MAX_SPEC_BYTES, "spec", || {
         format!("takes {json_bytes} bytes as JSON; at most {MAX_SPEC_BYTES} are allowed: put large data into an object")
     });
-}
-
-fn refuse_unsupported(spec: &v1::MapRunSpec, violations: &mut Violations) {
-    violations.refuse_unsupported(
-        spec.adaptive_concurrency.is_some(),
-        "spec.adaptive_concurrency",
-        "adaptive concurrency",
-    );
 }

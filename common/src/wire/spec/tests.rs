@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::FieldMask;
 use warifu_dataset::HeaderLocation;
 use warifu_model::spec::{Compression, Delimiter, LimitsUpdate, MapRunSpec};
-use warifu_model::{JitterStrategy, Tolerance};
+use warifu_model::{AdaptiveConcurrency, JitterStrategy, Tolerance};
 
 use super::limits_update;
 use crate::wire::codec::parse_job_file;
@@ -177,11 +177,9 @@ labels: {Team: ok, team: 'not ok'}
 
 #[test]
 fn what_this_version_cannot_do_is_refused_never_ignored() {
-    let also = |rest: &str| format!("{SMALLEST}\n{rest}\n");
     let table = [
         (SMALLEST.replace("CSV", "PARQUET"), "spec.item_reader.reader_config.input_type"),
         (SMALLEST.replace("bucket: input, key: users.csv", "handler: h"), "spec.item_reader.handler"),
-        (also("adaptiveConcurrency: {}"), "spec.adaptive_concurrency"),
     ];
     for (text, field) in table {
         let found = violations(&wire(&text));
@@ -205,6 +203,28 @@ fn a_rate_is_a_number_that_a_fleet_can_keep_and_0_is_no_limit() {
         let wire = v1::MapRunSpec { max_items_per_second: wrong, ..wire(SMALLEST) };
         let found = violations(&wire);
         assert!(found.len() == 1 && found[0].starts_with("spec.max_items_per_second: is "), "{found:?}");
+    }
+}
+
+#[test]
+fn concurrency_is_chosen_for_a_target_that_is_a_time_or_for_none() {
+    let of = |text: &str| format!("{SMALLEST}\nadaptiveConcurrency: {text}\n");
+    for (written, target_duration) in
+        [("{}", None), ("{targetDuration: 300s}", Some(300)), ("{targetDuration: 1s}", Some(1))]
+    {
+        let found = spec(&of(written));
+        let target_duration = target_duration.map(Duration::from_secs);
+        assert_eq!(found.adaptive_concurrency, Some(AdaptiveConcurrency { target_duration }));
+        assert_eq!(MapRunSpec::try_from(&v1::MapRunSpec::from(&found)).unwrap(), found);
+    }
+    assert_eq!(spec(SMALLEST).adaptive_concurrency, None);
+    for wrong in ["0s", "0.5s", "-3s", "31536001s"] {
+        assert_eq!(
+            violations(&wire(&of(&format!("{{targetDuration: {wrong}}}")))),
+            [
+                "spec.adaptive_concurrency.target_duration: must lie between 1s and 31536000s (a year), or be absent"
+            ]
+        );
     }
 }
 

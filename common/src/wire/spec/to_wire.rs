@@ -10,6 +10,7 @@ use warifu_model::spec::{
 use warifu_model::{CsvEncoding, InputForm, JitterStrategy, Retrier, SourceObjects};
 
 use crate::wire::codec::{object_from_json, value_from_json};
+use crate::wire::time::wire_duration;
 use crate::wire::v1;
 
 /// An empty prefix alone does not say that objects are listed.
@@ -30,7 +31,9 @@ impl From<&MapRunSpec> for v1::MapRunSpec {
             labels: spec.labels.clone(),
             items: spec.items.iter().flatten().map(value_from_json).collect(),
             item_selector: spec.item_selector.as_ref().map(object_from_json),
-            adaptive_concurrency: None,
+            adaptive_concurrency: spec.adaptive_concurrency.map(|adaptive| v1::AdaptiveConcurrency {
+                target_duration: adaptive.target_duration.map(wire_duration),
+            }),
             max_items_per_second: spec.max_items_per_second.unwrap_or(0.0),
             compensation: spec.compensation.as_ref().map(Into::into),
         }

@@ -47,6 +47,7 @@ pub(crate) fn spec() -> MapRunSpec {
             output_path: None,
         },
         max_concurrency: Some(1),
+        adaptive_concurrency: None,
         max_items_per_second: None,
         tolerance: Tolerance::default(),
         timeout: None,

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MapRun(_message.Message):
-    __slots__ = ("name", "uid", "spec", "state", "create_time", "start_time", "stop_time", "item_counts", "batch_counts", "total_known", "progress", "error", "error_groups", "warnings", "compensation", "redrive_count", "result_location", "outputs", "outputs_truncated", "source_size_bytes", "preview_events", "failure_counts", "batch_size")
+    __slots__ = ("name", "uid", "spec", "state", "create_time", "start_time", "stop_time", "item_counts", "batch_counts", "total_known", "progress", "error", "error_groups", "warnings", "compensation", "redrive_count", "result_location", "outputs", "outputs_truncated", "source_size_bytes", "preview_events", "failure_counts", "batch_size", "adapted_limit")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[MapRun.State]
@@ -51,6 +51,7 @@ class MapRun(_message.Message):
     PREVIEW_EVENTS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_COUNTS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ADAPTED_LIMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
     spec: MapRunSpec
@@ -74,7 +75,8 @@ class MapRun(_message.Message):
     preview_events: _containers.RepeatedScalarFieldContainer[str]
     failure_counts: FailureCounts
     batch_size: BatchSize
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., spec: _Optional[_Union[MapRunSpec, _Mapping]] = ..., state: _Optional[_Union[MapRun.State, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_counts: _Optional[_Union[Counts, _Mapping]] = ..., batch_counts: _Optional[_Union[Counts, _Mapping]] = ..., total_known: bool = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., error_groups: _Optional[_Iterable[_Union[ErrorGroup, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., compensation: _Optional[_Union[CompensationStatus, _Mapping]] = ..., redrive_count: _Optional[int] = ..., result_location: _Optional[_Union[ResultLocation, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., outputs_truncated: bool = ..., source_size_bytes: _Optional[int] = ..., preview_events: _Optional[_Iterable[str]] = ..., failure_counts: _Optional[_Union[FailureCounts, _Mapping]] = ..., batch_size: _Optional[_Union[BatchSize, _Mapping]] = ...) -> None: ...
+    adapted_limit: AdaptedLimit
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., spec: _Optional[_Union[MapRunSpec, _Mapping]] = ..., state: _Optional[_Union[MapRun.State, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_counts: _Optional[_Union[Counts, _Mapping]] = ..., batch_counts: _Optional[_Union[Counts, _Mapping]] = ..., total_known: bool = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., error_groups: _Optional[_Iterable[_Union[ErrorGroup, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., compensation: _Optional[_Union[CompensationStatus, _Mapping]] = ..., redrive_count: _Optional[int] = ..., result_location: _Optional[_Union[ResultLocation, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., outputs_truncated: bool = ..., source_size_bytes: _Optional[int] = ..., preview_events: _Optional[_Iterable[str]] = ..., failure_counts: _Optional[_Union[FailureCounts, _Mapping]] = ..., batch_size: _Optional[_Union[BatchSize, _Mapping]] = ..., adapted_limit: _Optional[_Union[AdaptedLimit, _Mapping]] = ...) -> None: ...
 
 class MapRunSpec(_message.Message):
     __slots__ = ("item_reader", "items", "item_selector", "item_batcher", "item_processor", "max_concurrency", "adaptive_concurrency", "tolerated_failure_percentage", "tolerated_failure_count", "max_items_per_second", "timeout_seconds", "result_writer", "compensation", "input", "labels")
@@ -328,6 +330,34 @@ class AdaptiveConcurrency(_message.Message):
     TARGET_DURATION_FIELD_NUMBER: _ClassVar[int]
     target_duration: _duration_pb2.Duration
     def __init__(self, target_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class AdaptedLimit(_message.Message):
+    __slots__ = ("limit", "reason", "message")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        REASON_UNSPECIFIED: _ClassVar[AdaptedLimit.Reason]
+        STARTING: _ClassVar[AdaptedLimit.Reason]
+        RISING: _ClassVar[AdaptedLimit.Reason]
+        LATENCY: _ClassVar[AdaptedLimit.Reason]
+        FAILURES: _ClassVar[AdaptedLimit.Reason]
+        UNREACHED: _ClassVar[AdaptedLimit.Reason]
+        TARGET_DURATION: _ClassVar[AdaptedLimit.Reason]
+        MAX_CONCURRENCY: _ClassVar[AdaptedLimit.Reason]
+    REASON_UNSPECIFIED: AdaptedLimit.Reason
+    STARTING: AdaptedLimit.Reason
+    RISING: AdaptedLimit.Reason
+    LATENCY: AdaptedLimit.Reason
+    FAILURES: AdaptedLimit.Reason
+    UNREACHED: AdaptedLimit.Reason
+    TARGET_DURATION: AdaptedLimit.Reason
+    MAX_CONCURRENCY: AdaptedLimit.Reason
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    reason: AdaptedLimit.Reason
+    message: str
+    def __init__(self, limit: _Optional[int] = ..., reason: _Optional[_Union[AdaptedLimit.Reason, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ResultWriter(_message.Message):
     __slots__ = ("bucket", "prefix", "writer_config")
