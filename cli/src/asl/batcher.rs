@@ -16,7 +16,8 @@ pub(super) fn read(state: &mut Fields<'_>, job: &mut Job, losses: &mut Losses<'_
     batcher.copy_or_resolve("MaxItemsPerBatch", &mut carried, "maxItemsPerBatch", losses);
     batcher.copy_or_resolve("MaxInputBytesPerBatch", &mut carried, "maxInputBytesPerBatch", losses);
     if let Some(input) = batcher.take("BatchInput") {
-        let input = template::carried(input, &batcher.path_of("BatchInput"), template::Kind::Batch, losses);
+        let at = batcher.path_of("BatchInput");
+        let input = template::carried(input, &at, template::Kind::BatchInput, losses);
         carried.insert("batchInput".to_owned(), input);
     }
     bytes_alone(&mut carried);

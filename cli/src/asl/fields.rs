@@ -37,6 +37,11 @@ impl<'a> Losses<'a> {
         self.list
     }
 
+    /// True if the input is known, but cannot become the job's: that is an object.
+    pub(super) fn input_stays_behind(&self) -> bool {
+        self.input.is_some_and(|input| !input.is_object())
+    }
+
     /// The value that a reference path takes from the state's input; noted if that cannot be told.
     pub(super) fn resolve(&mut self, reference: &Json, at: &str) -> Option<Json> {
         let found = match (reference.as_str().and_then(path::Reference::parse), self.input) {

@@ -227,7 +227,7 @@ fn payload(fields: &mut Fields<'_>, name: &str, losses: &mut Losses<'_>) -> Opti
         losses.changes_the_work(fields.path_of(name), "a payload is an object");
         return None;
     }
-    Some(template::carried(value, &fields.path_of(name), template::Kind::Batch, losses))
+    Some(template::carried(value, &fields.path_of(name), template::Kind::Payload, losses))
 }
 
 /// Which part of the handler's answer is the output.

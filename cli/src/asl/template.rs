@@ -19,15 +19,28 @@ const CONTEXT: [&str; 5] = [
 pub(super) enum Kind {
     /// `ItemSelector`: the item.
     Selector,
-    /// `BatchInput`, where `$` is the input, and the payload of a task, where it is what the child gets: the batch.
-    Batch,
+    /// `BatchInput`: the batch, of which the items are not known.
+    BatchInput,
+    /// The payload of a task: the batch, which is what `$` is there.
+    Payload,
 }
 
 impl Kind {
     fn context(self) -> [&'static str; 3] {
         match self {
             Kind::Selector => ["$$.Map.Item.Index", "$$.Map.Item.Value", "$$.Map.Item.Source"],
-            Kind::Batch => ["$$.Map.Item.BatchId", "$$.Map.Item.BatchNumber", "$$.Map.Item.BatchSize"],
+            Kind::BatchInput | Kind::Payload => {
+                ["$$.Map.Item.BatchId", "$$.Map.Item.BatchNumber", "$$.Map.Item.BatchSize"]
+            }
+        }
+    }
+
+    /// True for a path that is into the state's input.
+    fn takes_of_input(self, reference: &Json) -> bool {
+        let is_path = |text: &str| text.starts_with('$') && !text.starts_with("$$");
+        match self {
+            Kind::Selector | Kind::BatchInput => reference.as_str().is_some_and(is_path),
+            Kind::Payload => false,
         }
     }
 
@@ -63,6 +76,13 @@ fn object_carried(
     let mut carried_object = Map::new();
     for (key, value) in object {
         let at = path::join(at, key);
+        if let Some(name) = key.strip_suffix(".$")
+            && kind.takes_of_input(value)
+            && losses.input_stays_behind()
+        {
+            carried_object.extend(constant(value, &at, losses).map(|value| (name.to_owned(), value)));
+            continue;
+        }
         let problem = if key.ends_with(".$") { problem(value, kind) } else { None };
         match problem {
             Some(why) => losses.changes_the_work(at, why),
@@ -70,6 +90,26 @@ fn object_carried(
         }
     }
     carried_object
+}
+
+/// What a path takes from an input that no job can have, as a constant.
+fn constant(reference: &Json, at: &str, losses: &mut Losses<'_>) -> Option<Json> {
+    let value = losses.resolve(reference, at)?;
+    if has_paths(&value) {
+        let why =
+            format!("{reference} takes a value with keys that end in `.$`, which a job would read as paths");
+        losses.changes_the_work(at, why);
+        return None;
+    }
+    Some(value)
+}
+
+fn has_paths(value: &Json) -> bool {
+    match value {
+        Json::Object(object) => object.iter().any(|(key, value)| key.ends_with(".$") || has_paths(value)),
+        Json::Array(values) => values.iter().any(has_paths),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
 }
 
 /// Why a job cannot take a value so.
@@ -137,8 +177,20 @@ mod tests {
     fn a_task_takes_the_batch_apart() {
         let template = json!({"rows.$": "$.Items", "all.$": "$", "run.$": "$$.Execution.Id", "mode": "fast"});
         let mut losses = Losses::new(None);
-        let job = carried(&template, "$.Payload", Kind::Batch, &mut losses);
+        let job = carried(&template, "$.Payload", Kind::Payload, &mut losses);
         assert_eq!(job, template);
         assert!(losses.into_list().is_empty());
+    }
+
+    #[test]
+    fn an_input_that_is_no_object_gives_constants_since_no_job_can_have_it() {
+        let input = json!(["a", {"b.$": "$.c"}]);
+        let mut losses = Losses::new(Some(&input));
+        let template =
+            json!({"first.$": "$[0]", "item.$": "$$.Map.Item.Value", "all.$": "$", "none.$": "$[7]"});
+        let job = carried(&template, "$.ItemSelector", Kind::Selector, &mut losses);
+        assert_eq!(job, json!({"first": "a", "item.$": "$$.Map.Item.Value"}));
+        let lost: Vec<String> = losses.into_list().into_iter().map(|loss| loss.path).collect();
+        assert_eq!(lost, ["$.ItemSelector['all.$']", "$.ItemSelector['none.$']"]);
     }
 }

@@ -1,6 +1,6 @@
 //! `warifu convert`: a Step Functions Distributed Map state as a job file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -30,15 +30,17 @@ pub(crate) struct ConvertArgs {
 pub(crate) fn convert(args: ConvertArgs, output: &Output) -> anyhow::Result<Exit> {
     let definition = text_file::TextFile::new("the state machine", &args.file);
     let text = definition.read(asl::MAX_TEXT_BYTES)?;
-    let input = args.input.as_ref().map(|path| text_file::TextFile::new("the input", path));
-    let input = input.map(|file| -> anyhow::Result<serde_json::Value> {
-        let text = file.read(asl::MAX_TEXT_BYTES)?;
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.name()))
-    });
-    let conversion =
-        converted(&definition.name(), &text, args.state.as_deref(), input.transpose()?.as_ref())?;
+    let input = args.input.as_deref().map(read_input).transpose()?;
+    let conversion = converted(&definition.name(), &text, args.state.as_deref(), input.as_ref())?;
     output.message(&conversion.spec, || codec::to_yaml(&conversion.spec))?;
     Ok(Exit::Succeeded)
+}
+
+/// The state's input.
+pub(crate) fn read_input(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let file = text_file::TextFile::new("the input", path);
+    let text = file.read(asl::MAX_TEXT_BYTES)?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.name()))
 }
 
 /// Converts a definition, and names on stderr what could not be carried over.

@@ -10,7 +10,7 @@ use warifu_common::wire::v1::{CreateMapRunRequest, MapRun};
 
 use crate::args::GlobalArgs;
 use crate::client::Client;
-use crate::commands::convert::converted;
+use crate::commands::convert::{converted, read_input};
 use crate::commands::watch::watch_to_end;
 use crate::exit::Exit;
 use crate::output::{Output, pretty};
@@ -31,6 +31,9 @@ pub(crate) struct SubmitArgs {
     /// The Map state, if the file is a state machine with several that are distributed
     #[arg(long, value_name = "NAME")]
     state: Option<String>,
+    /// The state's input, as JSON, if the file is a state machine: values that the state takes from there become the job's
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
     /// The run's ID; absent: generated. The same ID with the same job gives the run that exists
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -84,7 +87,8 @@ fn request(args: &SubmitArgs) -> anyhow::Result<CreateMapRunRequest> {
         |problem: Problem| problem.advise("`warifu get ID --spec` writes one of a run that exists");
     let text = file.read(MAX_TEXT_BYTES).map_err(unreadable)?;
     let text = match asl::is_asl(&text) {
-        true => job_of_state(&file.name(), &text, args.state.as_deref())?,
+        true => job_of_state(&file.name(), &text, args)?,
+        false if args.input.is_some() => return Err(input_of_a_job(&file.name())),
         false => text,
     };
     let changes = args.set.iter().map(|set| Override::from_str(set)).collect::<Result<Vec<_>, _>>()?;
@@ -99,8 +103,9 @@ fn request(args: &SubmitArgs) -> anyhow::Result<CreateMapRunRequest> {
 }
 
 /// The job file of a Distributed Map state; a job that would do other work than the state is not submitted.
-fn job_of_state(file: &str, text: &str, state: Option<&str>) -> anyhow::Result<String> {
-    let conversion = converted(file, text, state, None)?;
+fn job_of_state(file: &str, text: &str, args: &SubmitArgs) -> anyhow::Result<String> {
+    let input = args.input.as_deref().map(read_input).transpose()?;
+    let conversion = converted(file, text, args.state.as_deref(), input.as_ref())?;
     let changed = conversion.losses.iter().filter(|loss| loss.changes_the_work).count();
     if changed > 0 {
         let lost = text::counted(changed as u64, "field");
@@ -111,6 +116,12 @@ fn job_of_state(file: &str, text: &str, state: Option<&str>) -> anyhow::Result<S
         .into());
     }
     Ok(codec::to_json(&conversion.spec).to_string())
+}
+
+fn input_of_a_job(file: &str) -> anyhow::Error {
+    Problem::new(format!("{file} is a job, and --input is the input of a state"))
+        .advise("write what its templates take from there under `input` of the job file")
+        .into()
 }
 
 fn warn(run: &MapRun) {

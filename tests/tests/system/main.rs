@@ -20,7 +20,6 @@ mod cluster;
 mod compensation;
 mod concurrency;
 mod conformance;
-mod conformance_inputs;
 mod dev_server;
 mod error_classes;
 mod exactness;

@@ -7,17 +7,17 @@ use serde_json::Value;
 
 /// The entries of all files that a manifest names.
 #[derive(Debug, Default)]
-pub(super) struct ResultFiles {
-    pub(super) succeeded: Vec<Value>,
-    pub(super) failed: Vec<Value>,
-    pub(super) pending: Vec<Value>,
+pub(crate) struct ResultFiles {
+    pub(crate) succeeded: Vec<Value>,
+    pub(crate) failed: Vec<Value>,
+    pub(crate) pending: Vec<Value>,
 }
 
 impl ResultFiles {
     /// Reads what was downloaded into `directory`. Panics if a file has another size than the manifest says, another name than its
     /// form wants, or is not of its form.
     #[track_caller]
-    pub(super) fn read(directory: &Path, extension: &str) -> Self {
+    pub(crate) fn read(directory: &Path, extension: &str) -> Self {
         let manifest = std::fs::read(directory.join("manifest.json")).unwrap();
         let manifest: Value = serde_json::from_slice(&manifest).unwrap();
         let entries = |status: &str| -> Vec<Value> {

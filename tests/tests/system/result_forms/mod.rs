@@ -1,9 +1,8 @@
 //! Result files in every form: each transformation, output type and compression, with items that fail alone, items that are sent
 //! again, a batch that fails as a whole, a stop in the middle, and a redrive. What must be there is worked out from the data alone.
 
-mod aws;
 mod expected;
-mod files;
+pub(crate) mod files;
 
 use std::path::Path;
 use std::time::Duration;
