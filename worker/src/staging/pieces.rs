@@ -108,6 +108,8 @@ async fn every_kind_of_source_comes_to_the_same_in_pieces_of_every_size() {
     let elements = "{\"a\":1.50}\n\"x, ]\"\n[]\n";
     let items = "{\"a\":\"1\",\"b\":\"x,\\n\\\"y\"}\n{\"a\":\"2\",\"b\":\"é\"}\n{\"a\":\"3\",\"b\":\"\"}\n";
     let sjis = b"\x96\xbc\x91\x4f,b\n\x83\x5c,\"\x87\x40\n\"\n\xa0,x\n";
+    let ends_quoted = "a,b\n1,2\n3,\"x\ny\"";
+    let quoted_items = "{\"a\":\"1\",\"b\":\"2\"}\n{\"a\":\"3\",\"b\":\"x\\ny\"}\n";
     let manifest = r#"{"destinationBucket":"arn:aws:s3:::input","fileFormat":"CSV","fileSchema":"a, b","files":[{"key":"0.csv.gz"}]}"#;
     let members = [gzip(&csv.as_bytes()[..split]), gzip(b""), gzip(&csv.as_bytes()[split..])].concat();
     let frames = [zstd(&csv.as_bytes()[..split]), zstd(&csv.as_bytes()[split..])].concat();
@@ -118,7 +120,7 @@ async fn every_kind_of_source_comes_to_the_same_in_pieces_of_every_size() {
     let sjis_items = "{\"名前\":\"ソ\",\"b\":\"①\\n\"}\n";
     let clean = sjis[..sjis.len() - 4].to_vec();
     let data = gzip(csv.as_bytes());
-    let cases: [(&str, Change, Vec<(&str, Vec<u8>)>, String); 17] = [
+    let cases: [(&str, Change, Vec<(&str, Vec<u8>)>, String); 18] = [
         ("a.csv.gz", no_change, vec![("a.csv.gz", gzip(csv.as_bytes()))], csv.into()),
         ("a.csv.gzip", no_change, vec![("a.csv.gzip", members)], csv.into()),
         ("a.csv.zst", no_change, vec![("a.csv.zst", zstd(csv.as_bytes()))], csv.into()),
@@ -135,6 +137,7 @@ async fn every_kind_of_source_comes_to_the_same_in_pieces_of_every_size() {
             vec![("p/0", Vec::new()), ("p/1.csv", csv.into()), ("p/2.gz", data.clone())],
             items.repeat(2),
         ),
+        ("p/", flatten, vec![("p/1", ends_quoted.into())], quoted_items.into()),
         ("p/", flatten_lines, vec![("p/1", lines.into()), ("p/2.gz", marks)], twice_lines),
         ("p/", flatten_arrays, vec![("p/1", text.into()), ("p/2.zst", zstd(b"[]"))], elements.into()),
         (
