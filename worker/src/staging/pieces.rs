@@ -12,6 +12,8 @@ use super::*;
 use crate::testing::{MemoryStore, context, open_run};
 
 type Change = fn(&mut RunContext);
+/// Keys and contents.
+type Objects = Vec<(&'static str, Vec<u8>)>;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -120,7 +122,7 @@ async fn every_kind_of_source_comes_to_the_same_in_pieces_of_every_size() {
     let sjis_items = "{\"名前\":\"ソ\",\"b\":\"①\\n\"}\n";
     let clean = sjis[..sjis.len() - 4].to_vec();
     let data = gzip(csv.as_bytes());
-    let cases: [(&str, Change, Vec<(&str, Vec<u8>)>, String); 18] = [
+    let cases: [(&str, Change, Objects, String); 18] = [
         ("a.csv.gz", no_change, vec![("a.csv.gz", gzip(csv.as_bytes()))], csv.into()),
         ("a.csv.gzip", no_change, vec![("a.csv.gzip", members)], csv.into()),
         ("a.csv.zst", no_change, vec![("a.csv.zst", zstd(csv.as_bytes()))], csv.into()),
@@ -254,7 +256,7 @@ async fn what_decompresses_without_end_is_bounded_also_where_it_becomes_no_items
             context.max_staged_bytes = 4 << 20;
         }
     };
-    let cases: [(&str, Change, Vec<(&str, Vec<u8>)>); 3] = [
+    let cases: [(&str, Change, Objects); 3] = [
         ("a.json.gz", array, vec![("a.json.gz", blank)]),
         ("b.json.gz", rows, vec![("b.json.gz", passed)]),
         // Each of them alone would do.
