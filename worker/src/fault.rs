@@ -17,7 +17,7 @@ pub(crate) fn source_unreadable(error: &ObjectError) -> RunFault {
 }
 
 /// The source's header cannot be used.
-pub(crate) fn header_unusable(place: &ObjectLocation, error: &ProbeError) -> RunFault {
+pub(crate) fn header_unusable(place: &str, error: &ProbeError) -> RunFault {
     let cause = match error {
         ProbeError::NeedMore { .. } => format!("{place}: the header does not end within the object"),
         ProbeError::Header { problem, offset, detail } => {
@@ -28,7 +28,7 @@ pub(crate) fn header_unusable(place: &ObjectLocation, error: &ProbeError) -> Run
 }
 
 /// The source's data cannot be read as the job demands.
-pub(crate) fn data_unreadable(place: &ObjectLocation, problem: &DataProblem) -> RunFault {
+pub(crate) fn data_unreadable(place: &str, problem: &DataProblem) -> RunFault {
     let error = match problem {
         DataProblem::RecordTooLarge { .. } => error_name::RECORD_TOO_LARGE,
         DataProblem::QuoteOpenAtEnd { .. } => error_name::ITEM_READER_FAILED,
@@ -39,6 +39,7 @@ pub(crate) fn data_unreadable(place: &ObjectLocation, problem: &DataProblem) -> 
 
 /// An object of several cannot be put together with the others.
 pub(crate) fn not_convertible(place: &ObjectLocation, error: &ConvertError) -> RunFault {
+    let place = &place.to_string();
     match error {
         ConvertError::Header(error) => header_unusable(place, error),
         ConvertError::Data(problem) => data_unreadable(place, problem),

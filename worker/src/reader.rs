@@ -76,9 +76,7 @@ impl Reading {
             let step = self.reader.next_batch(&self.input, end == self.pieces.object_size());
             let used = usize::try_from(self.reader.position() - begin).unwrap_or(usize::MAX);
             self.input = self.input.split_off(used.min(self.input.len()));
-            match step
-                .map_err(|problem| fault::data_unreadable(&self.pieces.run.object.location, &problem))?
-            {
+            match step.map_err(|problem| fault::data_unreadable(&self.place(), &problem))? {
                 SpanStep::Batch(batch) => return Ok(Some(batch)),
                 SpanStep::End => return Ok(None),
                 SpanStep::NeedMore => self.fetch_more().await?,
@@ -103,9 +101,13 @@ impl Reading {
         Ok(())
     }
 
+    fn place(&self) -> String {
+        self.pieces.run.place_of(&self.pieces.run.object)
+    }
+
     /// The shard holds less than was composed from its scan.
     fn ends_early(&self, wanted: u32) -> RunFault {
-        let place = &self.pieces.run.object.location;
+        let place = self.place();
         let offset = self.reader.position();
         fault::unreadable_here(format!(
             "{place} ends its shard at byte {offset}, before batch {wanted} of the shard that a scan found; run the job again"

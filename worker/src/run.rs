@@ -55,6 +55,15 @@ impl OpenRun {
         Self { context, object, rules, facts: Arc::new(facts), inline_bytes_left }
     }
 
+    /// `object` in words for errors: where a source was rewritten, users know the source.
+    pub(crate) fn place_of(&self, object: &PinnedObject) -> String {
+        let (place, source) = (object.location.to_string(), &self.facts.source);
+        if object.location.key.starts_with(&self.context.staging.1) {
+            return format!("{source}, rewritten as {place}");
+        }
+        place
+    }
+
     /// What an entry of its result files is.
     pub(crate) fn transformation(&self) -> Transformation {
         self.context

@@ -104,7 +104,7 @@ pub(crate) async fn probe_object(
         match probe(&head, end == object.size, run.format(), location, &run.limits()) {
             Ok(probe) => return Ok(probe),
             Err(ProbeError::NeedMore { bytes }) if bytes > wanted && end < object.size => wanted = bytes,
-            Err(error) => return Err(fault::header_unusable(&object.location, &error)),
+            Err(error) => return Err(fault::header_unusable(&run.place_of(object), &error)),
         }
     }
 }

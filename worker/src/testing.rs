@@ -21,8 +21,8 @@ use warifu_common::model::{
     WallTime, WorkerId,
 };
 use warifu_common::object_store::{
-    ListedObject, MIN_PART_BYTES, ObjectError, ObjectLocation, ObjectStore, PinnedObject, StoredObject,
-    Upload,
+    ListedObject, MIN_PART_BYTES, MissingThing, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
+    StoredObject, Upload,
 };
 
 use crate::handler::{BatchCall, BatchIdentity, Handler, HandlerAnswer, RunFacts};
@@ -121,7 +121,12 @@ pub(crate) struct MemoryStore {
     pub(crate) objects: Arc<Mutex<HashMap<ObjectLocation, Bytes>>>,
     pub(crate) reads: Mutex<Vec<Range<u64>>>,
     pub(crate) failures_left: Mutex<u32>,
+    /// What a look at any object finds; absent: what listings say.
+    pub(crate) seen_etag: Mutex<Option<String>>,
 }
+
+/// The ETag of objects in listings.
+const LISTED_ETAG: &str = "\"1\"";
 
 impl MemoryStore {
     pub(crate) fn with(key: &str, bytes: impl Into<Bytes>) -> (Arc<Self>, PinnedObject) {
@@ -156,8 +161,18 @@ impl ObjectStore for MemoryStore {
         _: Option<&str>,
         _: Option<&str>,
     ) -> Result<PinnedObject, ObjectError> {
-        let size = self.objects.lock().unwrap()[location].len() as u64;
-        Ok(PinnedObject { location: location.clone(), version_id: None, etag: "1".into(), size })
+        let place = location.to_string();
+        let objects = self.objects.lock().unwrap();
+        let Some(bytes) = objects.get(location) else {
+            return Err(ObjectError::NotFound {
+                missing: MissingThing::Object,
+                place,
+                detail: String::new(),
+            });
+        };
+        let (size, etag) = (bytes.len() as u64, self.seen_etag.lock().unwrap().clone());
+        let etag = etag.unwrap_or_else(|| LISTED_ETAG.to_owned());
+        Ok(PinnedObject { location: location.clone(), version_id: None, etag, size })
     }
 
     async fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Bytes, ObjectError> {
@@ -205,7 +220,7 @@ impl ObjectStore for MemoryStore {
             .map(|(at, bytes)| ListedObject {
                 key: at.key.clone(),
                 size: bytes.len() as u64,
-                etag: "\"1\"".into(),
+                etag: LISTED_ETAG.into(),
                 last_modified_seconds: 1_790_204_286,
                 storage_class: None,
             })

@@ -174,6 +174,11 @@ mod tests {
             let out = convert(csv, size, &HeaderLocation::FirstRow).unwrap();
             assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(lines), "{size}");
         }
+        let ends_quoted = b"a\n1\n\"x\ny\"";
+        for size in 1..=ends_quoted.len() {
+            let out = convert(ends_quoted, size, &HeaderLocation::FirstRow).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":\"1\"}\n{\"a\":\"x\\ny\"}\n", "{size}");
+        }
         let given = HeaderLocation::Given(vec!["k".into()]);
         assert_eq!(convert(b"1,2\n3\n", 2, &given).unwrap(), b"{\"k\":\"1\"}\n{\"k\":\"3\"}\n");
         for nothing in [&b""[..], b"a,b\n", b"a,b"] {

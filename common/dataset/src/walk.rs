@@ -22,10 +22,11 @@ impl Cursor {
         Self { index: 0, state, open_quote: None }
     }
 
-    /// Makes indexes count from `distance` bytes further on.
+    /// Makes indexes count from `distance` bytes further on. A quote before that began before the slice: that of a last
+    /// field without a line end is never left.
     pub(crate) fn rebase(&mut self, distance: usize) {
         self.index -= distance;
-        self.open_quote = self.open_quote.map(|index| index - distance);
+        self.open_quote = self.open_quote.and_then(|index| index.checked_sub(distance));
     }
 
     /// Moves to the first byte of the next record, over line ends, and returns its index.

@@ -319,8 +319,13 @@ impl MapRun {
             warifu_dataset::DataProblem::RecordTooLarge { .. } => error_name::RECORD_TOO_LARGE,
             _ => error_name::ITEM_READER_FAILED,
         };
-        let source = &self.record.source;
-        RunFault { error: error.to_owned(), cause: format!("{}/{}: {problem}", source.bucket, source.key) }
+        let (source, data) = (&self.record.source, self.data_source());
+        let mut place = format!("{}/{}", source.bucket, source.key);
+        if data.key != source.key {
+            // The offsets that follow are in that object.
+            place += &format!(", rewritten as {}/{}", data.bucket, data.key);
+        }
+        RunFault { error: error.to_owned(), cause: format!("{place}: {problem}") }
     }
 
     /// The specification; items that the job gave are an object like any other by now. Older workers refuse one with a rate

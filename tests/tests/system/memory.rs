@@ -60,7 +60,8 @@ fn run_and_measure(csv: &Path) -> (serde_json::Value, u64) {
     (process.finish().expect(0).json(), most.values().sum())
 }
 
-fn note_high_water_marks(id: u32, most: &mut BTreeMap<u32, u64>) {
+/// Notes the most that each process of the tree has held so far.
+pub(crate) fn note_high_water_marks(id: u32, most: &mut BTreeMap<u32, u64>) {
     for id in tree_of(id) {
         if let Some(bytes) = high_water_mark(id) {
             most.insert(id, bytes);

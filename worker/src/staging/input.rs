@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
@@ -21,12 +22,30 @@ const PIECE_BYTES: u64 = 8 << 20;
 /// Bytes that are converted at once.
 const STEP_BYTES: usize = 256 << 10;
 
+/// In what sizes bytes move: what comes of them is the same whatever they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steps {
+    pub(super) piece_bytes: u64,
+    pub(super) step_bytes: usize,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { piece_bytes: PIECE_BYTES, step_bytes: STEP_BYTES }
+    }
+}
+
 /// What the thread of a staging works with.
 #[derive(Clone)]
 pub(super) struct Shop {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) runtime: Handle,
     pub(super) cancel: CancellationToken,
+    pub(super) steps: Steps,
+    /// Most bytes that all compressed objects of the source may hold.
+    pub(super) max_decompressed_bytes: u64,
+    /// What they have held so far.
+    pub(super) decompressed_bytes: Arc<AtomicU64>,
 }
 
 impl Shop {
@@ -38,8 +57,12 @@ impl Shop {
         self.runtime.block_on(with_patience(operation))
     }
 
-    pub(super) fn pin(&self, location: &ObjectLocation) -> Result<PinnedObject, RunFault> {
-        self.wait(|| self.store.pin(location, None, None)).map_err(|error| fault::source_unreadable(&error))
+    pub(super) fn pin(
+        &self,
+        location: &ObjectLocation,
+        owner: Option<&str>,
+    ) -> Result<PinnedObject, RunFault> {
+        self.wait(|| self.store.pin(location, None, owner)).map_err(|error| fault::source_unreadable(&error))
     }
 
     /// Gives `take` the bytes of an object, decompressed if its key says that it is compressed.
@@ -53,24 +76,48 @@ impl Shop {
         let mut reader: Box<dyn Read> = match compression {
             None => Box::new(bytes),
             Some(ObjectCompression::Gzip) => Box::new(MultiGzDecoder::new(bytes)),
-            Some(ObjectCompression::Zstd) => {
-                Box::new(zstd::Decoder::new(bytes).map_err(|error| unreadable(object, compression, error))?)
-            }
+            Some(ObjectCompression::Zstd) => Box::new(
+                zstd::Decoder::new(bytes).map_err(|error| unreadable(object, compression, 0, error))?,
+            ),
         };
-        let mut step = vec![0; STEP_BYTES];
+        let (mut step, mut taken) = (vec![0; self.steps.step_bytes], 0);
         loop {
             match reader.read(&mut step) {
                 Ok(0) => return Ok(()),
-                Ok(count) => take(&step[..count])?,
+                Ok(count) => {
+                    taken += count as u64;
+                    if compression.is_some() {
+                        self.count_decompressed(object, count as u64)?;
+                    }
+                    take(&step[..count])?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(unreadable(object, compression, error)),
+                Err(error) => return Err(unreadable(object, compression, taken, error)),
             }
         }
+    }
+
+    /// Bounds what is decompressed, even where nothing of it becomes items, such as white space around an array's elements.
+    fn count_decompressed(&self, object: &PinnedObject, count: u64) -> Result<(), RunFault> {
+        let (limit, all) = (self.max_decompressed_bytes, &self.decompressed_bytes);
+        if all.fetch_add(count, Ordering::Relaxed) + count <= limit {
+            return Ok(());
+        }
+        Err(fault::unreadable_here(format!(
+            "{}, of {} bytes, brings what is decompressed of the source to more than {limit} bytes; if it is no decompression \
+             bomb, raise [limits] max_staged_bytes of the coordinator",
+            object.location, object.size
+        )))
     }
 }
 
 /// Why a stream broke: the store's fault where it is one, else the decompressor's.
-fn unreadable(object: &PinnedObject, compression: Option<ObjectCompression>, error: io::Error) -> RunFault {
+fn unreadable(
+    object: &PinnedObject,
+    compression: Option<ObjectCompression>,
+    taken: u64,
+    error: io::Error,
+) -> RunFault {
     if let Some(broken) = error.get_ref().and_then(|inner| inner.downcast_ref::<Broken>()) {
         return broken.0.clone();
     }
@@ -84,7 +131,15 @@ fn unreadable(object: &PinnedObject, compression: Option<ObjectCompression>, err
     } else {
         error.to_string()
     };
-    fault::unreadable_here(format!("{} is no valid {name}: {what}; upload it again", object.location))
+    let place = &object.location;
+    // A key says how its object is read; nothing that came out of it yet may mean that the key is wrong.
+    let advice = match taken {
+        0 => "upload it again, under a key without the ending of compressed objects if it is not compressed",
+        _ => "upload it again",
+    };
+    fault::unreadable_here(format!(
+        "{place} is no valid {name}, after {taken} bytes of what it holds: {what}; {advice}"
+    ))
 }
 
 /// A fault on its way through a reader.
@@ -118,7 +173,7 @@ impl ObjectBytes {
 
     /// Begins to fetch the next piece, if there is one.
     fn fetch(&mut self) {
-        let range = self.next..self.object.size.min(self.next + PIECE_BYTES);
+        let range = self.next..self.object.size.min(self.next + self.shop.steps.piece_bytes);
         if range.is_empty() {
             return;
         }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use warifu_common::dataset::{CsvToJsonLines, Dialect, HeaderLocation};
 use warifu_common::model::protocol::RunFault;
-use warifu_common::object_store::{ListedObject, ObjectLocation};
+use warifu_common::object_store::{ListedObject, ObjectError, ObjectLocation, PinnedObject};
 
 use super::output::Output;
 use super::stage::Staging;
@@ -47,7 +47,18 @@ impl Staging<'_> {
             if object.size == 0 {
                 return Ok(());
             }
-            self.add_object(&ObjectLocation::new(bucket, object.key), output)
+            let location = ObjectLocation::new(bucket, object.key);
+            let pinned = self.pin(&location)?;
+            // Not all stores list ETags.
+            if !object.etag.is_empty() && pinned.etag != object.etag {
+                let place = location.to_string();
+                return Err(fault::source_unreadable(&ObjectError::Changed {
+                    place,
+                    pinned: object.etag,
+                    seen: Some(pinned.etag),
+                }));
+            }
+            self.lines_of(&pinned, output)
         })
     }
 
@@ -70,7 +81,7 @@ impl Staging<'_> {
             None => &manifest.destination_bucket,
         };
         for file in manifest.files {
-            let object = self.shop.pin(&ObjectLocation::new(bucket, file.key))?;
+            let object = self.pin(&ObjectLocation::new(bucket, file.key))?;
             let location = HeaderLocation::Given(names.clone());
             self.csv(&object, CsvToJsonLines::new(Dialect::default(), location, self.run.limits()), output)?;
         }
@@ -88,14 +99,16 @@ impl Staging<'_> {
             let location = line
                 .parse()
                 .map_err(|error| fault::unreadable_here(format!("{place}, line {number}: {error}")))?;
-            self.add_object(&location, output)?;
+            self.lines_of(&self.pin(&location)?, output)?;
         }
         Ok(())
     }
 
-    fn add_object(&self, location: &ObjectLocation, output: &mut Output) -> Result<(), RunFault> {
-        let object = self.shop.pin(location)?;
-        self.lines_of(&object, output)
+    /// Pins one of the source's objects. The owner that the job expects is that of the bucket that it names.
+    fn pin(&self, location: &ObjectLocation) -> Result<PinnedObject, RunFault> {
+        let reader = &self.run.context.spec.item_reader;
+        let owner = reader.expected_bucket_owner.as_deref().filter(|_| location.bucket == reader.bucket);
+        self.shop.pin(location, owner)
     }
 
     fn manifest(&self) -> Result<Vec<u8>, RunFault> {

@@ -9,6 +9,8 @@ mod encoding;
 mod input;
 mod many;
 mod output;
+#[cfg(test)]
+mod pieces;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use warifu_common::model::MapRunId;
 use warifu_common::object_store::ObjectStore;
 use warifu_session::SessionEvent;
 
+use self::input::Steps;
 use crate::events::{EventSender, ShellEvent};
 use crate::run::OpenRun;
 
@@ -77,7 +80,7 @@ async fn stage_and_tell(
 ) {
     let map_run = run.context.map_run.clone();
     info!(map_run_id = %map_run, source = run.facts.source, "staging a source");
-    let staged = stage::stage(store, run, cancel.clone()).await;
+    let staged = stage::stage(store, run, cancel.clone(), Steps::default()).await;
     if cancel.is_cancelled() {
         return;
     }

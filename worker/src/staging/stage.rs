@@ -10,7 +10,7 @@ use warifu_common::model::{CsvEncoding, InputForm, SourceObjects};
 use warifu_common::object_store::{ObjectLocation, ObjectStore, PinnedObject};
 
 use super::encoding::ShiftJis;
-use super::input::Shop;
+use super::input::{Shop, Steps};
 use super::output::Output;
 use crate::fault;
 use crate::run::OpenRun;
@@ -25,8 +25,16 @@ pub(super) async fn stage(
     store: Arc<dyn ObjectStore>,
     run: Arc<OpenRun>,
     cancel: CancellationToken,
+    steps: Steps,
 ) -> Result<StagedSource, RunFault> {
-    let shop = Shop { store: Arc::clone(&store), runtime: Handle::current(), cancel };
+    let shop = Shop {
+        store: Arc::clone(&store),
+        runtime: Handle::current(),
+        cancel,
+        steps,
+        max_decompressed_bytes: run.context.max_staged_bytes,
+        decompressed_bytes: Arc::default(),
+    };
     let rewritten = {
         let run = Arc::clone(&run);
         tokio::task::spawn_blocking(move || Staging { shop, run: &run }.rewrite()).await
@@ -132,12 +140,14 @@ impl Staging<'_> {
         let mut splitter = ArraySplitter::new(pointer);
         let (mut text, mut lines) = (WithoutBom::default(), Vec::new());
         let fault = |error| fault::unreadable_here(format!("{}: {error}", object.location));
-        self.shop.read_object(object, |bytes| {
-            splitter.feed(text.strip(bytes), &mut lines).map_err(fault)?;
+        let mut feed = |bytes: &[u8]| {
+            splitter.feed(bytes, &mut lines).map_err(fault)?;
             output.write(&lines)?;
             lines.clear();
             Ok(())
-        })?;
+        };
+        self.shop.read_object(object, |bytes| text.strip(bytes).into_iter().try_for_each(&mut feed))?;
+        feed(text.rest())?;
         splitter.finish().map_err(fault)
     }
 
@@ -145,23 +155,43 @@ impl Staging<'_> {
         let (mut text, mut last) = (WithoutBom::default(), b'\n');
         self.shop.read_object(object, |bytes| {
             last = *bytes.last().unwrap_or(&last);
-            output.write(text.strip(bytes))
+            text.strip(bytes).into_iter().try_for_each(|bytes| output.write(bytes))
         })?;
+        output.write(text.rest())?;
         if last == b'\n' { Ok(()) } else { output.write(b"\n") }
     }
 }
 
-/// Takes a byte order mark off a text that comes in pieces, of which the first holds it whole.
+/// Takes a byte order mark off a text that comes in pieces.
 #[derive(Default)]
 struct WithoutBom {
-    begun: bool,
+    /// How many bytes of the mark the text began with, which are held back until it is whole.
+    matched: usize,
+    decided: bool,
 }
 
 impl WithoutBom {
-    fn strip<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        if std::mem::replace(&mut self.begun, true) {
-            return bytes;
+    /// What the next piece adds to the text, in two parts.
+    fn strip<'a>(&mut self, bytes: &'a [u8]) -> [&'a [u8]; 2] {
+        if self.decided {
+            return [&[], bytes];
         }
-        bytes.strip_prefix(UTF8_BOM).unwrap_or(bytes)
+        let held = self.matched;
+        let more = UTF8_BOM[held..].iter().zip(bytes).take_while(|(mark, byte)| mark == byte).count();
+        self.matched += more;
+        if self.matched == UTF8_BOM.len() {
+            self.decided = true;
+            return [&[], &bytes[more..]];
+        }
+        if more == bytes.len() {
+            return [&[], &[]];
+        }
+        self.decided = true;
+        [&UTF8_BOM[..held], bytes]
+    }
+
+    /// What was held back of a text that ended within the mark.
+    fn rest(&self) -> &'static [u8] {
+        if self.decided { &[] } else { &UTF8_BOM[..self.matched] }
     }
 }

@@ -33,7 +33,7 @@ fn json(pointer: &str) -> InputForm {
 
 /// What the source becomes.
 async fn staged(store: &Arc<MemoryStore>, run: Arc<OpenRun>) -> Result<(String, Vec<String>), String> {
-    let staged = stage::stage(store.clone(), run, CancellationToken::new()).await;
+    let staged = stage::stage(store.clone(), run, CancellationToken::new(), Steps::default()).await;
     let staged = staged.map_err(|fault| {
         assert_eq!(fault.error, error_name::ITEM_READER_FAILED, "{}", fault.cause);
         fault.cause

@@ -2,6 +2,7 @@
 
 mod binaries;
 mod clock;
+mod compressed;
 mod csv_file;
 mod database;
 mod dev;
@@ -18,6 +19,7 @@ mod wait;
 
 pub(crate) use binaries::{binary, repository, shared_directory, soak};
 pub(crate) use clock::library as clock_library;
+pub(crate) use compressed::{gzip, zstd};
 pub(crate) use csv_file::{CsvFile, Table};
 pub(crate) use database::{count, execute};
 pub(crate) use dev::{Dev, DevSettings};

@@ -1,0 +1,94 @@
+//! Inputs of many objects, many lines and many bytes: exact, and in little memory whatever they are.
+//!
+//! A small form of each always runs; `WARIFU_SOAK=1` runs the large one. What they held at the most is printed.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::harness::{Dev, DevSettings, eventually, soak};
+use crate::memory::note_high_water_marks;
+
+/// What the one process with coordinator, workers, store and S3 may hold at its most.
+const MOST_RESIDENT: u64 = 300 << 20;
+
+const WITHIN: Duration = Duration::from_secs(3_600);
+
+/// Runs a job that does nothing with its items, all of which must succeed: `items` of them.
+fn run_and_measure(dev: &Dev, id: &str, items: u64, reader: &Value) {
+    let job = json!({
+        "itemReader": reader,
+        "itemBatcher": {"maxItemsPerBatch": 1000},
+        "itemProcessor": {"handler": "noop"},
+    });
+    let (started, mut most) = (Instant::now(), BTreeMap::new());
+    dev.submit(id, &job.to_string());
+    let run = eventually("the run succeeds", WITHIN, || {
+        note_high_water_marks(dev.process_id(), &mut most);
+        let run = dev.json(["get", id], 0);
+        assert!(run["state"] != "FAILED", "{run}");
+        (run["state"] == "SUCCEEDED").then_some(run)
+    });
+    let resident = *most.values().max().unwrap();
+    eprintln!("{id}: {items} items in {:?}, at most {} MiB", started.elapsed(), resident >> 20);
+    let counts = &run["itemCounts"];
+    assert_eq!((&counts["total"], &counts["succeeded"]), (&json!(items), &json!(items)), "{run}");
+    assert!(resident < MOST_RESIDENT, "{} MiB are resident at the most", resident >> 20);
+}
+
+/// The file of an object of the development server's S3, which keeps each as a file.
+fn object_file(dev: &Dev, key: &str) -> std::fs::File {
+    let path = dev.directory().join("data/s3/input").join(key);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::File::create(path).unwrap()
+}
+
+#[test]
+fn many_objects_under_a_prefix_are_listed_in_little_memory() {
+    let objects: u64 = if soak() { 100_000 } else { 2_500 };
+    let dev = Dev::start(&DevSettings::default());
+    for object in 0..objects {
+        drop(object_file(&dev, &format!("many/{:03}/{object:06}", object % 100)));
+    }
+    run_and_measure(&dev, "listing", objects, &json!({"bucket": "input", "prefix": "many/"}));
+    dev.stop();
+}
+
+#[test]
+fn many_json_lines_pass_in_little_memory() {
+    let lines: u64 = if soak() { 10_000_000 } else { 200_000 };
+    let dev = Dev::start(&DevSettings::default());
+    let mut file = BufWriter::new(object_file(&dev, "lines.jsonl"));
+    for line in 0..lines {
+        writeln!(file, "{{\"id\":{line},\"name\":\"user {line}\"}}").unwrap();
+    }
+    drop(file.into_inner().unwrap());
+    let config = json!({"inputType": "JSONL"});
+    let reader = json!({"bucket": "input", "key": "lines.jsonl", "readerConfig": config});
+    run_and_measure(&dev, "lines", lines, &reader);
+    dev.stop();
+}
+
+#[test]
+fn a_large_gzip_is_staged_in_little_memory() {
+    let bytes: u64 = if soak() { 1 << 30 } else { 32 << 20 };
+    let dev = Dev::start(&DevSettings::default());
+    let mut encoder = GzEncoder::new(BufWriter::new(object_file(&dev, "large.csv.gz")), Compression::fast());
+    let (mut written, mut rows) = (0, 0);
+    encoder.write_all(b"id,name,note\n").unwrap();
+    while written < bytes {
+        let row = format!("{rows},user {rows},\"a note, as long\nas that of all others\"\n");
+        encoder.write_all(row.as_bytes()).unwrap();
+        written += row.len() as u64;
+        rows += 1;
+    }
+    encoder.finish().unwrap().flush().unwrap();
+    let config = json!({"inputType": "CSV"});
+    let reader = json!({"bucket": "input", "key": "large.csv.gz", "readerConfig": config});
+    run_and_measure(&dev, "large", rows, &reader);
+    dev.stop();
+}
