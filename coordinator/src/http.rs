@@ -1,7 +1,5 @@
 //! The HTTP side: liveness, readiness and metrics.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,23 +7,22 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use warifu_common::telemetry::families::{TEXT_CONTENT_TYPE, to_text};
 
 use crate::driver::{DriverHandle, Leadership};
-use crate::metrics::Metrics;
-
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::metrics::MetricGatherer;
 
 #[derive(Clone)]
 struct Context {
     driver: DriverHandle,
-    metrics: Arc<Metrics>,
+    metrics: MetricGatherer,
 }
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(
     listener: TcpListener,
     driver: DriverHandle,
-    metrics: Arc<Metrics>,
+    metrics: MetricGatherer,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let routes = Router::new()
@@ -51,6 +48,5 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
 }
 
 async fn render_metrics(State(context): State<Context>) -> impl IntoResponse {
-    let workers = context.driver.query(|scheduler| scheduler.workers()).await.ok();
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(workers.as_deref()))
+    ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], to_text(&context.metrics.gather().await))
 }

@@ -12,13 +12,14 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use warifu_common::object_store::ObjectStore;
+use warifu_common::telemetry::MetricSource;
 use warifu_common::transport::{self, Dial};
 use warifu_common::wire::FILE_DESCRIPTOR_SET;
 
 use crate::api::{Context, Fleet, MapRuns};
 use crate::driver::{Driver, DriverHandle};
 use crate::forward::Forward;
-use crate::metrics::Metrics;
+use crate::metrics::{MetricGatherer, Metrics};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::state_store::StateStore;
@@ -51,9 +52,19 @@ pub struct Coordinator;
 pub struct CoordinatorHandle {
     grpc_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
+    metric_source: MetricsOf,
     /// Ends the driver; the rest follows.
     stop: CancellationToken,
     tasks: JoinSet<TaskEnd>,
+}
+
+/// Asks for a coordinator's metrics.
+struct MetricsOf(MetricSource);
+
+impl std::fmt::Debug for MetricsOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MetricsOf")
+    }
 }
 
 /// Why a coordinator ended, or did not end as it should.
@@ -137,6 +148,13 @@ impl Coordinator {
         let (scheduler, clock) = (settings.scheduler.clone(), settings.clock.clone());
         let (driver, handle) =
             Driver::new(scheduler, clock, store.clone(), objects.clone(), metrics.clone(), stop.clone());
+        let gatherer = MetricGatherer {
+            metrics,
+            driver: handle.clone(),
+            store: store.clone(),
+            clock: settings.clock.clone(),
+        };
+        let metric_source = gatherer.source();
         let context = Context {
             driver: handle.clone(),
             store,
@@ -153,7 +171,7 @@ impl Coordinator {
         let grpc = serve_grpc(context, settings.dial, incoming, stop.clone())?;
         tasks.spawn(async move { TaskEnd { task: "gRPC server", result: grpc.await.map_err(Into::into) } });
         if let Some(listener) = http_listener {
-            let http = crate::http::serve(listener, handle.clone(), metrics, stop.clone());
+            let http = crate::http::serve(listener, handle.clone(), gatherer, stop.clone());
             tasks.spawn(
                 async move { TaskEnd { task: "HTTP server", result: http.await.map_err(Into::into) } },
             );
@@ -169,7 +187,7 @@ impl Coordinator {
             driver.run().await;
             TaskEnd { task: "driver", result: Ok(()) }
         });
-        Ok(CoordinatorHandle { grpc_addr, http_addr, stop, tasks })
+        Ok(CoordinatorHandle { grpc_addr, http_addr, metric_source: MetricsOf(metric_source), stop, tasks })
     }
 }
 
@@ -182,6 +200,11 @@ impl CoordinatorHandle {
     /// Where it serves HTTP, if it does.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http_addr
+    }
+
+    /// What asks it for its metrics, for a collector.
+    pub fn metric_source(&self) -> MetricSource {
+        Arc::clone(&self.metric_source.0)
     }
 
     /// Ends it: nothing new is taken, the transaction in flight is finished, streams are closed.

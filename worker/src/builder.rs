@@ -1,6 +1,7 @@
 //! What a worker is to be: said in code, in a configuration, or by the environment.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::clock::{BootClock, Clock};
 use crate::config::s3_settings;
 use crate::handler::Handler;
 use crate::sdk::{Batch, BatchOutcome, Context, HandlerError, handler_of};
-use crate::{AllowedObjects, StateDir, Worker, WorkerError};
+use crate::{AllowedObjects, StateDir, Worker, WorkerError, WorkerMetrics};
 
 /// Where settings come from that the code does not make.
 pub(crate) enum Basis {
@@ -46,6 +47,7 @@ pub struct WorkerBuilder {
     session: SessionSettings,
     clock: Arc<dyn Clock>,
     dial: Arc<dyn Dial>,
+    metrics: Option<Arc<WorkerMetrics>>,
 }
 
 /// All that a worker is made of.
@@ -64,6 +66,8 @@ pub(crate) struct ResolvedSettings {
     pub(crate) session: SessionSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
 }
 
 impl WorkerBuilder {
@@ -83,6 +87,7 @@ impl WorkerBuilder {
             session: SessionSettings::default(),
             clock: Arc::new(BootClock),
             dial: Arc::new(Tcp),
+            metrics: None,
         }
     }
 
@@ -174,6 +179,11 @@ impl WorkerBuilder {
         Self { dial, ..self }
     }
 
+    /// Where it counts what it does, for programs that send that elsewhere; made for its handlers.
+    pub fn metrics(self, metrics: Arc<WorkerMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
     /// The worker.
     pub fn build(self) -> Worker {
         Worker { settings: self }
@@ -217,11 +227,14 @@ impl WorkerBuilder {
             Some(store) => store,
             None => s3_store(settings.s3).await,
         };
+        let slots = self.slots.unwrap_or(section.slots);
+        let new_metrics = || Arc::new(WorkerMetrics::new(self.handlers.keys(), slots));
+        let metrics = self.metrics.unwrap_or_else(new_metrics);
         Ok(ResolvedSettings {
             id,
             store,
             endpoints: self.endpoints.unwrap_or(settings.coordinator.endpoints),
-            slots: self.slots.unwrap_or(section.slots),
+            slots,
             cache_bytes: self.cache_bytes.unwrap_or(section.cache_bytes),
             drain_timeout: self.drain_timeout.unwrap_or(section.drain_timeout),
             incarnation,
@@ -231,6 +244,8 @@ impl WorkerBuilder {
             session: self.session,
             clock: self.clock,
             dial: self.dial,
+            http_listen: section.http_listen,
+            metrics,
         })
     }
 }

@@ -65,6 +65,7 @@ pub(crate) fn facts() -> RunFacts {
         templates: templates(json!({"k": "v"})),
         batched: true,
         wants_outputs: true,
+        trace_parent: None,
     }
 }
 
@@ -226,6 +227,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
         compensation: None,
         input: Map::new(),
         labels: BTreeMap::new(),
+        trace_parent: None,
     };
     let probe = probe(csv, true, &Dialect::default(), &HeaderLocation::FirstRow, &Limits::default());
     RunContext {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use warifu_dataset::HeaderLocation;
 
-use crate::{AutoSize, Compensation, HandlerName, Retrier, Tolerance};
+use crate::{AutoSize, Compensation, HandlerName, Retrier, Tolerance, TraceParent};
 
 /// Items of a batch unless the job says otherwise.
 pub const DEFAULT_MAX_ITEMS_PER_BATCH: u32 = 25;
@@ -60,6 +60,10 @@ pub struct MapRunSpec {
     pub input: Map<String, Value>,
     /// Labels of the run; bounded sets, so that metrics may use them.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// The trace that the run is part of: not the job's to say, but of the request that created it. It stands here because it
+    /// goes wherever the specification goes, to the next leader and to every worker. An older process drops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// A CSV object and how it is read.

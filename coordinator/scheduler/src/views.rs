@@ -1,8 +1,8 @@
 //! What users see. Built on request from what is durable, plus what is live: leases, rates, what limits a run.
 
 use warifu_model::{
-    ClusterView, ErrorGroup, Incarnation, ItemCounts, LimitedBy, MapRunId, MapRunState, MapRunView, WorkerId,
-    WorkerView,
+    ClusterView, ErrorGroup, Incarnation, ItemCounts, LimitedBy, MapRunId, MapRunState, MapRunView,
+    Timestamp, WorkerId, WorkerView,
 };
 
 use crate::map_run::MapRun;
@@ -91,6 +91,11 @@ impl Scheduler {
         let leases = worker.leases.iter().filter_map(|lease| self.leases.get(lease));
         let running: u64 = leases.map(|lease| lease.begun.len()).sum();
         Some(worker.view(u32::try_from(running).unwrap_or(u32::MAX)))
+    }
+
+    /// When the oldest of all leases was granted, or adopted by this leader.
+    pub fn oldest_lease_since(&self) -> Option<Timestamp> {
+        self.leases.values().map(|lease| lease.since).min()
     }
 
     /// The cluster as this leader sees it.

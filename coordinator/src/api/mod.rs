@@ -27,6 +27,7 @@ mod page;
 mod preview;
 mod redrive;
 mod source;
+mod trace;
 mod watch;
 
 use error::{stopping, wrong_reply};

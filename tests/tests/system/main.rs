@@ -40,6 +40,7 @@ mod result_forms;
 mod rust_sdk;
 mod seeds;
 mod sql_servers;
+mod telemetry;
 mod templates;
 mod tidy;
 mod tolerance;

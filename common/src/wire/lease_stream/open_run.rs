@@ -34,6 +34,7 @@ impl From<&RunContext> for v1::OpenRun {
                 Some(_) => context.spec.item_batcher.max_items_per_batch,
                 None => 0,
             },
+            trace_parent: context.spec.trace_parent.as_ref().map_or_else(String::new, ToString::to_string),
         }
     }
 }
@@ -42,7 +43,11 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
     Ok(Arc::new(RunContext {
         map_run: map_run(&context.map_run_id)?,
         redrive: context.redrive,
-        spec: spec(required(context.spec, "spec")?, context.max_items_per_batch)?,
+        spec: MapRunSpec {
+            // A trace that cannot be read is no reason to refuse work.
+            trace_parent: context.trace_parent.parse().ok(),
+            ..spec(required(context.spec, "spec")?, context.max_items_per_batch)?
+        },
         source: read_source(required(context.source, "source")?),
         header: context.header.map(Header::try_from).transpose()?,
         cut_version: context.cut_version,
