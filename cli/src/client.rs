@@ -8,11 +8,15 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tracing::Instrument as _;
 use warifu_common::config::{ClientTlsConfig, TOKEN_VARIABLE};
 use warifu_common::security::{BearerToken, SecureDial};
+use warifu_common::telemetry::traces::{TRACE_PARENT_HEADER, mark_failed, place_in_environment, place_of};
+use warifu_common::traced_span;
 use warifu_common::transport::{self, Dial, Tcp};
 use warifu_common::wire::v1::fleet_service_client::FleetServiceClient;
 use warifu_common::wire::v1::map_run_service_client::MapRunServiceClient;
+use warifu_common::wire::v1::{CreateMapRunRequest, MapRun};
 
 use crate::args::GlobalArgs;
 use crate::problem::Problem;
@@ -54,6 +58,28 @@ impl Client {
     /// Its map runs.
     pub(crate) fn map_runs(&self) -> MapRunServiceClient<AuthorizedChannel> {
         MapRunServiceClient::new(self.channel.clone()).max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
+    }
+
+    /// Creates a map run, as part of the trace that `TRACEPARENT` names, or of a new one.
+    pub(crate) async fn create_map_run(&self, request: CreateMapRunRequest) -> Result<MapRun, Status> {
+        let caller = place_in_environment();
+        let span = traced_span!(caller.as_ref(); "create_map_run",
+            otel.name = "warifu.v1.MapRunService/CreateMapRun",
+            otel.kind = "client",
+            rpc.system.name = "grpc",
+            rpc.method = "warifu.v1.MapRunService/CreateMapRun",
+        );
+        let mut request = Request::new(request);
+        if let Some(place) = place_of(&span).or(caller) {
+            let place = place.to_string().parse().expect("it is hexadecimal digits and hyphens");
+            request.metadata_mut().insert(TRACE_PARENT_HEADER, place);
+        }
+        let mut map_runs = self.map_runs();
+        let created = map_runs.create_map_run(request).instrument(span.clone()).await;
+        if created.is_err() {
+            mark_failed(&span);
+        }
+        Ok(created?.into_inner())
     }
 
     /// Its workers, and itself.

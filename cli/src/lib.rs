@@ -36,7 +36,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
-use warifu_common::telemetry::{self, LogFormat};
+use warifu_common::config::TelemetryConfig;
+use warifu_common::telemetry::{self, Service, Telemetry};
 
 use args::Cli;
 use exit::Exit;
@@ -62,9 +63,21 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<Exit> {
+    runtime(&cli)?.block_on(traced(cli))
+}
+
+/// Carries out the command; what it and servers in this process record goes to the collector that the environment names.
+async fn traced(cli: Cli) -> anyhow::Result<Exit> {
     let filter = if cli.command.is_server() { telemetry::DEFAULT_FILTER } else { QUIET_FILTER };
-    telemetry::set_up(LogFormat::Text, filter)?;
-    runtime(&cli)?.block_on(commands::execute(cli))
+    let service = Service {
+        name: "warifu",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: ulid::Ulid::new().to_string().to_lowercase(),
+    };
+    let telemetry = Telemetry::start(&TelemetryConfig::from_environment()?, filter, service)?;
+    let exit = commands::execute(cli).await;
+    telemetry.shut_down().await;
+    exit
 }
 
 /// One thread suffices to ask a coordinator; everything in one process takes them all.

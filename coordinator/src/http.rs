@@ -9,17 +9,16 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
+use warifu_common::telemetry::families::{TEXT_CONTENT_TYPE, to_text};
 
 use crate::driver::{DriverHandle, Leadership};
-use crate::metrics::Metrics;
+use crate::metrics::MetricGatherer;
 use crate::security::{Authority, Connections, METRICS, Peer, record};
-
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Clone)]
 struct Context {
     driver: DriverHandle,
-    metrics: Arc<Metrics>,
+    metrics: MetricGatherer,
     admission: Admission,
 }
 
@@ -54,7 +53,7 @@ impl Admission {
 pub(crate) async fn serve(
     connections: Connections,
     driver: DriverHandle,
-    metrics: Arc<Metrics>,
+    metrics: MetricGatherer,
     admission: Admission,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -87,6 +86,5 @@ async fn render_metrics(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, StatusCode> {
     context.admission.check(&peer, &headers)?;
-    let workers = context.driver.query(|scheduler| scheduler.workers()).await.ok();
-    Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], context.metrics.render(workers.as_deref())))
+    Ok(([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], to_text(&context.metrics.gather().await)))
 }

@@ -13,7 +13,7 @@ use warifu_common::config::{
     CompactionConfig, CoordinatorConfig, EtcdConfig, S3Config, Secret, Setting, StoreConfig,
 };
 use warifu_common::object_store::{ObjectStores, S3Settings, S3Store};
-use warifu_common::telemetry;
+use warifu_common::telemetry::{self, Service, Telemetry};
 use warifu_coordinator::state_store::etcd::{Compaction, EtcdSettings, EtcdStore, EtcdTls};
 use warifu_coordinator::state_store::{Member, SqliteStore, StateStore};
 use warifu_coordinator::{Coordinator, Settings};
@@ -98,24 +98,40 @@ fn probe(http_listen: SocketAddr) -> ExitCode {
 
 #[tokio::main]
 async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
-    telemetry::set_up(config.telemetry.log_format, telemetry::DEFAULT_FILTER)?;
+    let mut telemetry = Telemetry::start(&config.telemetry, telemetry::DEFAULT_FILTER, service(&config))?;
+    let ended = serve(&config, &mut telemetry).await;
+    telemetry.shut_down().await;
+    ended
+}
+
+/// Who this process is to a collector.
+fn service(config: &CoordinatorConfig) -> Service {
+    Service {
+        name: "warifu-coordinator",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: config.server.advertise.clone(),
+    }
+}
+
+async fn serve(config: &CoordinatorConfig, telemetry: &mut Telemetry) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let store: Arc<dyn StateStore> = match &config.store {
         StoreConfig::Sqlite { path } => Arc::new(SqliteStore::open_file(path).await?),
-        StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::connect(etcd_settings(&config, etcd)?)?),
+        StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::connect(etcd_settings(config, etcd)?)?),
     };
     let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)?).await);
     let listener = bind(config.server.listen).await?;
     let http_listener = bind(config.server.http_listen).await?;
     let mut coordinator = Coordinator::start(
-        Settings::secured(&config)?,
+        Settings::secured(config)?,
         store,
         Arc::new(objects),
         listener,
         Some(http_listener),
     )
     .await?;
+    telemetry.send_metrics(coordinator.metric_source());
     let (listen, http_listen) = (config.server.listen, config.server.http_listen);
     tracing::info!(%listen, %http_listen, version = env!("CARGO_PKG_VERSION"), "started");
     // Every arm can be dropped without loss.

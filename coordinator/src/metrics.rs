@@ -1,23 +1,34 @@
-//! Counters and gauges, and their text for Prometheus.
+//! What a coordinator counts, and what it says of itself when it is asked.
 //!
 //! Labels come from bounded sets: no ids, no error texts.
 
+mod gatherer;
+mod live;
+mod run_labels;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use warifu_common::telemetry::families::{DurationHistogram, Family, Kind, Value};
 use warifu_common::telemetry::metric;
-use warifu_model::{FailureCounts, MapRunId, MapRunState, MapRunView, WorkerState, WorkerView};
+use warifu_model::{FailureCounts, MapRunId, MapRunState, MapRunView};
 use warifu_scheduler::{AlertLevel, CommitOutcome};
 
+pub(crate) use self::gatherer::MetricGatherer;
+pub(crate) use self::live::Live;
+use self::run_labels::RunNames;
+
+/// Bounds of commits' times: from a local SQLite to an etcd that is in trouble.
+const COMMIT_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// What is counted over the life of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     /// Transactions by [`OUTCOME_LABELS`].
     commits: [AtomicU64; 4],
-    commit_micros: AtomicU64,
+    commit_durations: DurationHistogram,
     /// Alerts by level, as [`AlertLevel::ALL`].
     alerts: [AtomicU64; AlertLevel::ALL.len()],
     map_runs: Mutex<MapRuns>,
@@ -31,6 +42,9 @@ const STATE_LABELS: [&str; 6] = ["queued", "running", "stopping", "succeeded", "
 struct MapRuns {
     seen: BTreeMap<MapRunId, Seen>,
     counted: Outcomes,
+    /// The same by name; as many as [`RunNames`] tells apart, and two.
+    counted_by_name: BTreeMap<String, Outcomes>,
+    names: RunNames,
 }
 
 /// A run as it was when it was looked at last.
@@ -51,7 +65,27 @@ struct Outcomes {
     failures: FailureCounts,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            commits: Default::default(),
+            commit_durations: DurationHistogram::new(COMMIT_BOUNDS),
+            alerts: Default::default(),
+            map_runs: Mutex::default(),
+        }
+    }
+}
+
 impl Outcomes {
+    fn by_outcome(&self) -> [(&'static str, u64); 4] {
+        [
+            ("succeeded", self.succeeded),
+            ("failed", self.failed),
+            ("timed_out", self.timed_out),
+            ("aborted", self.aborted),
+        ]
+    }
+
     fn of(view: &MapRunView) -> Self {
         let counts = &view.item_counts;
         Self {
@@ -83,7 +117,7 @@ impl Metrics {
             CommitOutcome::Unknown => 3,
         };
         self.commits[index].fetch_add(1, Ordering::Relaxed);
-        self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.commit_durations.observe(took);
     }
 
     pub(crate) fn note_alert(&self, level: AlertLevel) {
@@ -105,97 +139,93 @@ impl Metrics {
         let outcomes = Outcomes::of(view);
         let mut map_runs = self.map_runs();
         let before = map_runs.seen.insert(view.id.clone(), Seen { state: view.state, outcomes });
-        map_runs.counted.add_growth(before.map_or_else(Outcomes::default, |seen| seen.outcomes), outcomes);
+        let before = before.map_or_else(Outcomes::default, |seen| seen.outcomes);
+        map_runs.counted.add_growth(before, outcomes);
+        let name = map_runs.names.of(&view.spec);
+        map_runs.counted_by_name.entry(name).or_default().add_growth(before, outcomes);
     }
 
     pub(crate) fn forget_map_run(&self, map_run: &MapRunId) {
         self.map_runs().seen.remove(map_run);
     }
 
-    /// The text that Prometheus reads. `workers`: absent while nobody leads.
-    pub(crate) fn render(&self, workers: Option<&[WorkerView]>) -> String {
-        let mut text = Text::default();
-        text.family(metric::BUILD_INFO, "gauge", "The version of this process.");
-        text.sample(&format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
-        text.family("warifu_leading", "gauge", "Whether this process leads.");
-        text.sample("", u64::from(workers.is_some()));
-        self.render_map_runs(&mut text);
-        self.render_alerts(&mut text);
-        self.render_commits(&mut text);
-        if let Some(workers) = workers {
-            render_workers(workers, &mut text);
+    /// All that this process can say of itself. `live`: absent while it does not lead.
+    pub(crate) fn families(&self, live: Option<&Live>, store: Option<(&str, u64)>) -> Vec<Family> {
+        let mut families = vec![
+            Family::new(metric::BUILD_INFO, Kind::Gauge, "The version of this process.")
+                .with(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
+            Family::new(metric::LEADING, Kind::Gauge, "Whether this process leads.")
+                .with(&[], if live.is_some() { 1.0 } else { 0.0 }),
+        ];
+        families.extend(self.map_run_families());
+        families.push(self.alert_family());
+        families.extend(self.commit_families());
+        if let Some((kind, bytes)) = store {
+            let family =
+                Family::new(metric::STORE_SIZE_BYTES, Kind::Gauge, "Bytes that the state store takes.");
+            families.push(family.with(&[("store", kind)], bytes as f64));
         }
-        text.0
+        if let Some(live) = live {
+            let mut map_runs = self.map_runs();
+            families.extend(live::of_runs(&live.active, |view| map_runs.names.of(&view.spec)));
+            families.extend(live::of_workers(live));
+        }
+        families
     }
 
-    fn render_map_runs(&self, text: &mut Text) {
+    fn map_run_families(&self) -> [Family; 4] {
         let map_runs = self.map_runs();
         let mut by_state = [0_u64; STATE_LABELS.len()];
         for seen in map_runs.seen.values() {
             by_state[state_index(seen.state)] += 1;
         }
-        text.family(metric::MAP_RUNS, "gauge", "Map runs by state.");
+        let mut states = Family::new(metric::MAP_RUNS, Kind::Gauge, "Map runs by state.");
         for (label, count) in STATE_LABELS.iter().zip(by_state) {
-            text.sample(&format!("{{state=\"{label}\"}}"), count);
+            states.push(&[("state", *label)], count as f64);
         }
-        let counted = map_runs.counted;
-        text.family(metric::ITEMS_TOTAL, "counter", "Items decided since the process started, by outcome.");
-        for (label, count) in [
-            ("succeeded", counted.succeeded),
-            ("failed", counted.failed),
-            ("timed_out", counted.timed_out),
-            ("aborted", counted.aborted),
-        ] {
-            text.sample(&format!("{{outcome=\"{label}\"}}"), count);
+        let help = "Items decided since the process started, by outcome.";
+        let mut items = Family::new(metric::ITEMS_TOTAL, Kind::Counter, help);
+        for (label, count) in map_runs.counted.by_outcome() {
+            items.push(&[("outcome", label)], count as f64);
+        }
+        let help = "Items decided since the process started, by name of the map run and outcome.";
+        let mut named = Family::new(metric::MAP_RUN_ITEMS_TOTAL, Kind::Counter, help);
+        for (name, counted) in &map_runs.counted_by_name {
+            for (label, count) in counted.by_outcome() {
+                named.push(&[("map_run", name.as_str()), ("outcome", label)], count as f64);
+            }
         }
         let help = "Items that failed or timed out since the process started, by whose fault it is.";
-        text.family(metric::ITEM_FAILURES_TOTAL, "counter", help);
-        text.sample("{kind=\"business\"}", counted.failures.business);
-        text.sample("{kind=\"system\"}", counted.failures.system);
+        let failures = Family::new(metric::ITEM_FAILURES_TOTAL, Kind::Counter, help)
+            .with(&[("kind", "business")], map_runs.counted.failures.business as f64)
+            .with(&[("kind", "system")], map_runs.counted.failures.system as f64);
+        [states, items, named, failures]
     }
 
-    fn render_alerts(&self, text: &mut Text) {
+    fn alert_family(&self) -> Family {
         let help = "Map runs whose error rate rose over a level, since the process started.";
-        text.family(metric::ERROR_RATE_ALERTS_TOTAL, "counter", help);
+        let mut alerts = Family::new(metric::ERROR_RATE_ALERTS_TOTAL, Kind::Counter, help);
         for (label, count) in ALERT_LABELS.iter().zip(&self.alerts) {
-            text.sample(&format!("{{level=\"{label}\"}}"), count.load(Ordering::Relaxed));
+            alerts.push(&[("level", *label)], count.load(Ordering::Relaxed) as f64);
         }
+        alerts
     }
 
-    fn render_commits(&self, text: &mut Text) {
-        text.family("warifu_commits_total", "counter", "Transactions on the state store, by outcome.");
+    fn commit_families(&self) -> [Family; 2] {
+        let help = "Transactions on the state store, by outcome.";
+        let mut commits = Family::new(metric::COMMITS_TOTAL, Kind::Counter, help);
         for (label, count) in OUTCOME_LABELS.iter().zip(&self.commits) {
-            text.sample(&format!("{{outcome=\"{label}\"}}"), count.load(Ordering::Relaxed));
+            commits.push(&[("outcome", *label)], count.load(Ordering::Relaxed) as f64);
         }
-        let count: u64 = self.commits.iter().map(|commits| commits.load(Ordering::Relaxed)).sum();
-        let seconds = self.commit_micros.load(Ordering::Relaxed) as f64 / 1e6;
-        text.family(metric::COMMIT_DURATION_SECONDS, "summary", "Time of one commit, reading back included.");
-        text.suffixed_sample("_sum", seconds);
-        text.suffixed_sample("_count", count);
+        let help = "Time of one commit, reading back included.";
+        let mut durations = Family::new(metric::COMMIT_DURATION_SECONDS, Kind::Histogram, help);
+        durations.push_value(&[], Value::Histogram(self.commit_durations.value()));
+        [commits, durations]
     }
 
     fn map_runs(&self) -> MutexGuard<'_, MapRuns> {
         self.map_runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn render_workers(workers: &[WorkerView], text: &mut Text) {
-    text.family(metric::WORKERS, "gauge", "Workers with a session, by state.");
-    for (label, state) in [
-        ("active", WorkerState::Active),
-        ("draining", WorkerState::Draining),
-        ("suspect", WorkerState::Suspect),
-    ] {
-        let count = workers.iter().filter(|worker| worker.state == state).count();
-        text.sample(&format!("{{state=\"{label}\"}}"), count);
-    }
-    let slots: u64 = workers.iter().map(|worker| u64::from(worker.slots)).sum();
-    let held: u64 = workers.iter().map(|worker| u64::from(worker.held_slots)).sum();
-    text.family(metric::SLOTS, "gauge", "Slots of all workers, by use.");
-    text.sample("{use=\"held\"}", held);
-    text.sample("{use=\"free\"}", slots.saturating_sub(held));
-    text.family(metric::BATCHES_IN_PROGRESS, "gauge", "Batches that workers began and did not report.");
-    text.sample("", workers.iter().map(|worker| u64::from(worker.running_batches)).sum::<u64>());
 }
 
 fn state_index(state: MapRunState) -> usize {
@@ -209,28 +239,10 @@ fn state_index(state: MapRunState) -> usize {
     }
 }
 
-/// Prometheus' text format, version 0.0.4.
-#[derive(Default)]
-struct Text(String, &'static str);
-
-impl Text {
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
-        self.1 = name;
-        // Writing into a string cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn suffixed_sample(&mut self, suffix: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.0, "{}{suffix} {value}", self.1);
-    }
-
-    fn sample(&mut self, labels: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.0, "{}{labels} {value}", self.1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use warifu_common::telemetry::families::to_text;
+
     use super::*;
 
     #[test]
@@ -244,12 +256,32 @@ mod tests {
     }
 
     #[test]
+    fn names_of_runs_are_bounded_and_no_id_becomes_one() {
+        let mut names = RunNames::default();
+        let spec = |name: &str| {
+            let mut spec = crate::state_store::samples::spec("a").spec;
+            spec.labels.insert("name".to_owned(), name.to_owned());
+            spec
+        };
+        let mut unnamed = spec("a");
+        unnamed.labels.clear();
+        assert_eq!(names.of(&unnamed), run_labels::UNNAMED);
+        for number in 0..run_labels::MAX_NAMES {
+            assert_eq!(names.of(&spec(&format!("n{number}"))), format!("n{number}"));
+        }
+        for number in 0..10_000 {
+            assert_eq!(names.of(&spec(&format!("late{number}"))), run_labels::OTHER);
+        }
+        assert_eq!(names.of(&spec("n7")), "n7");
+    }
+
+    #[test]
     fn the_text_is_what_prometheus_reads() {
         let metrics = Metrics::default();
         metrics.note_commit(CommitOutcome::Done, Duration::from_millis(1_500));
         metrics.note_commit(CommitOutcome::Refused, Duration::from_millis(500));
         metrics.note_alert(AlertLevel::High);
-        let text = metrics.render(None);
+        let text = to_text(&metrics.families(None, Some(("etcd", 7))));
         for line in [
             "# TYPE warifu_commits_total counter",
             "warifu_commits_total{outcome=\"done\"} 1",
@@ -257,6 +289,8 @@ mod tests {
             "warifu_commit_duration_seconds_count 2",
             "warifu_map_runs{state=\"running\"} 0",
             "warifu_leading 0",
+            "warifu_store_size_bytes{store=\"etcd\"} 7",
+            "warifu_commit_duration_seconds_bucket{le=\"0.5\"} 1",
             "warifu_error_rate_alerts_total{level=\"medium\"} 0",
             "warifu_error_rate_alerts_total{level=\"high\"} 1",
             "warifu_item_failures_total{kind=\"business\"} 0",

@@ -13,6 +13,7 @@ use tonic::transport::server::Connected;
 use warifu_common::config::CallLimits;
 use warifu_common::object_store::ObjectStore;
 use warifu_common::security::{FileProblem, ServerCertificates};
+use warifu_common::telemetry::MetricSource;
 use warifu_common::transport::{self, Dial};
 use warifu_common::wire::FILE_DESCRIPTOR_SET;
 
@@ -20,7 +21,7 @@ use crate::api::{Context, Fleet, MapRuns, Scaler};
 use crate::driver::{Driver, DriverHandle};
 use crate::forward::Forward;
 use crate::http::Admission;
-use crate::metrics::Metrics;
+use crate::metrics::{MetricGatherer, Metrics};
 use crate::security::{Authority, Connections, Guard, WorkerGuard};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
@@ -57,9 +58,19 @@ pub struct Coordinator;
 pub struct CoordinatorHandle {
     grpc_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
+    metric_source: MetricsOf,
     /// Ends the driver; the rest follows.
     stop: CancellationToken,
     tasks: JoinSet<TaskEnd>,
+}
+
+/// Asks for a coordinator's metrics.
+struct MetricsOf(MetricSource);
+
+impl std::fmt::Debug for MetricsOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MetricsOf")
+    }
 }
 
 /// Why a coordinator ended, or did not end as it should.
@@ -147,6 +158,13 @@ impl Coordinator {
         let (scheduler, clock) = (settings.scheduler.clone(), settings.clock.clone());
         let (driver, handle) =
             Driver::new(scheduler, clock, store.clone(), objects.clone(), metrics.clone(), stop.clone());
+        let gatherer = MetricGatherer {
+            metrics,
+            driver: handle.clone(),
+            store: store.clone(),
+            clock: settings.clock.clone(),
+        };
+        let metric_source = gatherer.source();
         let context = Context {
             driver: handle.clone(),
             store,
@@ -174,7 +192,7 @@ impl Coordinator {
             let certificates = security.tls.as_ref().map(ServerCertificates::for_http).transpose()?;
             let most = security.limits.max_connections;
             let connections = Connections::accept(listener, certificates, most, stop.clone());
-            let http = crate::http::serve(connections, handle.clone(), metrics, admission, stop.clone());
+            let http = crate::http::serve(connections, handle.clone(), gatherer, admission, stop.clone());
             tasks.spawn(
                 async move { TaskEnd { task: "HTTP server", result: http.await.map_err(Into::into) } },
             );
@@ -190,7 +208,7 @@ impl Coordinator {
             driver.run().await;
             TaskEnd { task: "driver", result: Ok(()) }
         });
-        Ok(CoordinatorHandle { grpc_addr, http_addr, stop, tasks })
+        Ok(CoordinatorHandle { grpc_addr, http_addr, metric_source: MetricsOf(metric_source), stop, tasks })
     }
 }
 
@@ -203,6 +221,11 @@ impl CoordinatorHandle {
     /// Where it serves HTTP, if it does.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http_addr
+    }
+
+    /// What asks it for its metrics, for a collector.
+    pub fn metric_source(&self) -> MetricSource {
+        Arc::clone(&self.metric_source.0)
     }
 
     /// Ends it: nothing new is taken, the transaction in flight is finished, streams are closed.

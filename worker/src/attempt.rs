@@ -8,11 +8,12 @@ use futures::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 use warifu_common::dataset::{Batch, ByteRange, Item, ItemProblem};
 use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch, RunFault};
 use warifu_common::model::spec::Transformation;
 use warifu_common::model::{CallFailure, LeaseId, RangeSet, WallTime, error_name};
+use warifu_common::telemetry::traces::place_of;
 use warifu_session::FinishedBatch;
 
 use crate::classify::{CallEnd, Decided, FailureGroup, decide};
@@ -23,6 +24,7 @@ use crate::events::EndedBatch;
 use crate::handler::{BatchCall, BatchIdentity, Handler, HandlerAnswer};
 use crate::lines::{BatchLines, BatchPlace, WantedLines, write_lines};
 use crate::run::OpenRun;
+use crate::trace;
 
 /// How long a cancelled handler may take to return before it is dropped: SIGTERM, five seconds, SIGKILL, and some.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
@@ -129,12 +131,18 @@ impl Attempt {
             return CallEnd::Answered(HandlerAnswer::RunFailed(fault));
         }
         let timeout = self.run.context.spec.item_processor.timeout;
+        let name = handler_of(&self.run.context, self.is_compensation);
+        let span = trace::handler(name.as_str(), sent.len());
         let call = self.batch_call(batch, sent, timeout);
+        let call = match place_of(&span) {
+            Some(place) => call.within_trace(place),
+            None => call,
+        };
         // A token of its own, fired only below or when this call is dropped: an answer that was not asked to hurry counts.
         let cancel = CancellationToken::new();
         let _cancel_if_dropped = cancel.clone().drop_guard();
         // A handler's state after a panic is its own concern: it answers `&self` calls only.
-        let answer = AssertUnwindSafe(handler.call(call, cancel.clone())).catch_unwind();
+        let answer = AssertUnwindSafe(handler.call(call, cancel.clone()).instrument(span)).catch_unwind();
         tokio::pin!(answer);
         // `answer` lives on after the select; the other arms are cancel-safe and hold nothing.
         let early = tokio::select! {

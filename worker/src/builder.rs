@@ -1,6 +1,7 @@
 //! What a worker is to be: said in code, in a configuration, or by the environment.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use warifu_session::SessionSettings;
 use crate::clock::{BootClock, Clock};
 use crate::handler::Handler;
 use crate::sdk::{Batch, BatchOutcome, Context, HandlerError, handler_of};
-use crate::{AllowedObjects, StateDir, Worker, WorkerError};
+use crate::{AllowedObjects, StateDir, Worker, WorkerError, WorkerMetrics};
 
 /// Where settings come from that the code does not make.
 pub(crate) enum Basis {
@@ -47,6 +48,7 @@ pub struct WorkerBuilder {
     clock: Arc<dyn Clock>,
     /// Absent: this machine's network, with the certificates and the token of the settings.
     dial: Option<Arc<dyn Dial>>,
+    metrics: Option<Arc<WorkerMetrics>>,
 }
 
 /// All that a worker is made of.
@@ -65,6 +67,8 @@ pub(crate) struct ResolvedSettings {
     pub(crate) session: SessionSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
 }
 
 impl WorkerBuilder {
@@ -84,6 +88,7 @@ impl WorkerBuilder {
             session: SessionSettings::default(),
             clock: Arc::new(BootClock),
             dial: None,
+            metrics: None,
         }
     }
 
@@ -175,6 +180,11 @@ impl WorkerBuilder {
         Self { dial: Some(dial), ..self }
     }
 
+    /// Where it counts what it does, for programs that send that elsewhere; made for its handlers.
+    pub fn metrics(self, metrics: Arc<WorkerMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
     /// The worker.
     pub fn build(self) -> Worker {
         Worker { settings: self }
@@ -226,11 +236,14 @@ impl WorkerBuilder {
                 secure_dial(&endpoints, &settings.tls, coordinator)?
             }
         };
+        let slots = self.slots.unwrap_or(section.slots);
+        let new_metrics = || Arc::new(WorkerMetrics::new(self.handlers.keys(), slots));
+        let metrics = self.metrics.unwrap_or_else(new_metrics);
         Ok(ResolvedSettings {
             id,
             store,
             endpoints,
-            slots: self.slots.unwrap_or(section.slots),
+            slots,
             cache_bytes: self.cache_bytes.unwrap_or(section.cache_bytes),
             drain_timeout: self.drain_timeout.unwrap_or(section.drain_timeout),
             incarnation,
@@ -240,6 +253,8 @@ impl WorkerBuilder {
             session: self.session,
             clock: self.clock,
             dial,
+            http_listen: section.http_listen,
+            metrics,
         })
     }
 }

@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
-use warifu_common::model::protocol::{FailedItems, Grant, GrantedBatch};
-use warifu_common::model::{BatchOrdinal, CallFailure, LeaseId, MapRunId, RangeSet};
+use tracing::{Instrument as _, Span};
+use warifu_common::model::protocol::{CallOutcome, FailedItems, Grant, GrantedBatch};
+use warifu_common::model::{
+    BatchOrdinal, CallFailure, HandlerName, LeaseId, MapRunId, RangeSet, ReportNumber,
+};
+use warifu_common::telemetry::traces::mark_failed;
 
 use crate::attempt::{Attempt, ShardStart};
 use crate::compensation;
@@ -19,6 +23,7 @@ use crate::reader::{granted_batches, read_lease};
 use crate::run::OpenRun;
 use crate::shelf::Shelf;
 use crate::source::Sources;
+use crate::trace;
 
 /// Bytes that the details of failures may take in one report; result files hold all of them.
 const MAX_DETAIL_BYTES: usize = 256 << 10;
@@ -37,6 +42,8 @@ struct Lease {
     run: Arc<OpenRun>,
     handler: Option<Arc<dyn Handler>>,
     grant: Arc<Grant>,
+    /// None if the run is not traced.
+    span: Span,
     shelf: Arc<Shelf>,
     /// Absent if nothing is read.
     reader: Option<AbortHandle>,
@@ -66,16 +73,20 @@ impl Leases {
     /// Begins to read a lease's batches; the one of a compensation is there at once.
     pub(crate) fn open(&mut self, run: Arc<OpenRun>, handler: Option<Arc<dyn Handler>>, grant: Arc<Grant>) {
         let shelf = Arc::new(Shelf::new(granted_batches(&grant)));
+        let span = trace::lease(&run, &grant);
         let reader = match &grant.compensation {
             Some(call) => {
                 shelf.put(compensation::batch(&run.context, call));
                 None
             }
-            None => Some(self.read(Arc::clone(&run), Arc::clone(&grant), Arc::clone(&shelf))),
+            None => {
+                Some(self.read(Arc::clone(&run), Arc::clone(&grant), Arc::clone(&shelf), trace::read(&span)))
+            }
         };
         let lease = Lease {
             run,
             handler,
+            span,
             shelf,
             reader,
             running: BTreeMap::new(),
@@ -86,11 +97,13 @@ impl Leases {
         self.open.insert(lease.grant.lease, lease);
     }
 
-    fn read(&self, run: Arc<OpenRun>, grant: Arc<Grant>, shelf: Arc<Shelf>) -> AbortHandle {
+    fn read(&self, run: Arc<OpenRun>, grant: Arc<Grant>, shelf: Arc<Shelf>, span: Span) -> AbortHandle {
         let (events, lease) = (self.events.clone(), grant.lease);
         let reading = read_lease(self.sources.clone(), run, grant, shelf);
         let reader = tokio::spawn(async move {
-            if let Err(fault) = reading.await {
+            if let Err(fault) = reading.instrument(span.clone()).await {
+                mark_failed(&span);
+                drop(span);
                 // The session is gone only if the worker ends.
                 let _ = events.send(ShellEvent::LeaseFailed(lease, fault)).await;
             }
@@ -104,10 +117,16 @@ impl Leases {
         let Some(lease) = self.open.get_mut(&lease) else { return };
         let Some(granted) = lease.granted(batch) else { return };
         let cancel = CancellationToken::new();
+        let span = trace::batch(&lease.span, &granted);
         let attempt = lease.attempt(granted, cancel.clone());
         let items = lease.shelf.take(batch.0);
         let task = tokio::spawn(async move {
-            if let Some(ended) = Box::pin(attempt.run(items)).await {
+            let ended = Box::pin(attempt.run(items)).instrument(span.clone()).await;
+            if ended.as_ref().is_none_or(|ended| ended.finished.call != CallOutcome::Answered) {
+                mark_failed(&span);
+            }
+            drop(span);
+            if let Some(ended) = ended {
                 let _ = events.send(ShellEvent::BatchEnded(Box::new(ended))).await;
             }
         });
@@ -161,6 +180,22 @@ impl Leases {
     /// Forgets a lease.
     pub(crate) fn close(&mut self, lease: LeaseId) {
         self.open.remove(&lease);
+    }
+
+    /// The handler that a lease is for.
+    pub(crate) fn handler_of(&self, lease: LeaseId) -> Option<&HandlerName> {
+        let lease = self.open.get(&lease)?;
+        Some(compensation::handler_of(&lease.run.context, lease.grant.compensation.is_some()))
+    }
+
+    /// Batches that have a slot.
+    pub(crate) fn running_batches(&self) -> usize {
+        self.open.values().map(|lease| lease.running.len()).sum()
+    }
+
+    /// The span of the storing of a report of a lease.
+    pub(crate) fn report_span(&self, lease: LeaseId, number: ReportNumber) -> Span {
+        self.open.get(&lease).map_or_else(Span::none, |lease| trace::report(&lease.span, number.0))
     }
 
     /// The run and the redrive that a lease is for.

@@ -30,6 +30,7 @@ pub mod handler;
 mod leases;
 mod lines;
 mod log;
+mod metrics;
 mod reader;
 mod result_writer;
 mod run;
@@ -46,12 +47,14 @@ mod state_dir;
 #[cfg(test)]
 mod testing;
 mod text;
+mod trace;
 mod worker;
 
 pub use allowed::AllowedObjects;
 pub use builder::WorkerBuilder;
 pub use clock::{BootClock, Clock};
 pub use log::log_to_stderr;
+pub use metrics::WorkerMetrics;
 pub use sdk::{Batch, BatchOutcome, Context, HandlerError, Item, ItemError};
 pub use signals::termination;
 pub use state_dir::StateDir;

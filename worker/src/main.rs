@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use tracing::info;
 use warifu_common::config::Setting;
-use warifu_common::telemetry;
+use warifu_common::telemetry::{self, Service, Telemetry};
 use warifu_worker::config::WorkerConfig;
-use warifu_worker::{Worker, termination};
+use warifu_worker::{Worker, WorkerMetrics, termination};
 
 /// Wrong usage or configuration.
 const EXIT_INVALID: u8 = 2;
@@ -83,8 +84,26 @@ impl Args {
 
 #[tokio::main]
 async fn run(config: WorkerConfig) -> anyhow::Result<()> {
-    telemetry::set_up(config.settings.telemetry.log_format, telemetry::DEFAULT_FILTER)?;
-    let mut worker = Worker::builder().settings(config.settings);
+    let service = Service {
+        name: "warifu-worker",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: config.settings.worker.id.as_ref().map_or_else(instance, ToString::to_string),
+    };
+    let mut telemetry = Telemetry::start(&config.settings.telemetry, telemetry::DEFAULT_FILTER, service)?;
+    let metrics = Arc::new(WorkerMetrics::new(config.handlers.keys(), config.settings.worker.slots));
+    telemetry.send_metrics(metrics.source());
+    let ended = work(config, metrics).await;
+    telemetry.shut_down().await;
+    ended
+}
+
+/// What stands for a worker's ID where none is configured.
+fn instance() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+async fn work(config: WorkerConfig, metrics: Arc<WorkerMetrics>) -> anyhow::Result<()> {
+    let mut worker = Worker::builder().settings(config.settings).metrics(metrics);
     for (name, handler) in config.handlers {
         worker = worker.handler(name, handler);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, debug, error, info, warn};
 use warifu_common::model::protocol::{Grant, RunFault, ScanOrder, WorkerMessage};
 use warifu_common::model::{HandlerName, LeaseId, MapRunId, RangeSet, ReportNumber, Timestamp, WorkerId};
 use warifu_common::object_store::ObjectStore;
@@ -22,6 +22,7 @@ use crate::connection::{self, Coordinators};
 use crate::events::{EndedBatch, EventSender, Outbox, ShellEvent};
 use crate::handler::Handler;
 use crate::leases::Leases;
+use crate::metrics::WorkerMetrics;
 use crate::result_writer::{PartsOrder, store_parts};
 use crate::run::OpenRun;
 use crate::scanner::Scanner;
@@ -44,6 +45,7 @@ pub(crate) struct SessionParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) coordinators: Arc<Coordinators>,
     pub(crate) handlers: BTreeMap<HandlerName, Arc<dyn Handler>>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) cache_bytes: u64,
     pub(crate) drain_timeout: Duration,
@@ -158,6 +160,7 @@ impl Session {
         self.parts.state.step(now, event, &mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
         effects.drain().for_each(|effect| self.carry_out(effect));
+        self.parts.metrics.set_running(self.leases.running_batches());
     }
 
     fn carry_out(&mut self, effect: SessionEffect) {
@@ -273,6 +276,9 @@ impl Session {
             self.see_fault(lease, fault);
         }
         if let Some(finished) = self.leases.ended(ended) {
+            if let Some(handler) = self.leases.handler_of(lease) {
+                self.parts.metrics.note_batch(handler, &finished);
+            }
             self.step(SessionEvent::BatchFinished(finished));
         }
     }
@@ -293,9 +299,10 @@ impl Session {
         let order = PartsOrder { run, lease, number, lines };
         let (store, uploads, events) =
             (Arc::clone(&self.parts.store), Arc::clone(&self.uploads), self.events.clone());
+        let span = self.leases.report_span(lease, number);
         tokio::spawn(async move {
             let permit = uploads.acquire_owned().await;
-            let event = match store_parts(store, order).await {
+            let event = match store_parts(store, order).instrument(span).await {
                 Ok(parts) => ShellEvent::Session(SessionEvent::PartsStored { lease, number, parts }),
                 Err(fault) => ShellEvent::PartsFailed(lease, number, fault),
             };

@@ -67,6 +67,7 @@ pub(crate) fn facts() -> RunFacts {
         templates: templates(json!({"k": "v"})),
         batched: true,
         wants_outputs: true,
+        trace_parent: None,
     }
 }
 
@@ -303,6 +304,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
         compensation: None,
         input: Map::new(),
         labels: BTreeMap::new(),
+        trace_parent: None,
     };
     let probe = probe(csv, true, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default());
     RunContext {

@@ -1,11 +1,13 @@
 //! A worker as a whole: its life from the first connection to the last message.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 use warifu_common::config::ConfigError;
 use warifu_common::model::{HandlerName, IdError, WorkerHandler, WorkerId};
@@ -17,6 +19,7 @@ use warifu_session::{SessionState, WorkerIdentity};
 use crate::builder::{Basis, WorkerBuilder};
 use crate::connection::Coordinators;
 use crate::handler::Handler;
+use crate::metrics::WorkerMetrics;
 use crate::session::{Session, SessionParts};
 
 /// How long handlers may take to let go of what they keep: the end of an input, SIGTERM, five seconds, SIGKILL, and some.
@@ -49,6 +52,14 @@ pub enum WorkerError {
     /// The state directory cannot be used, or another process of the worker lives.
     #[error("the worker's state directory cannot be taken")]
     StateDir(#[source] anyhow::Error),
+    /// Another process listens there, or the address is not this machine's.
+    #[error("cannot listen on {address} (worker.http_listen)")]
+    Listener {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// A worker that is not running yet.
@@ -77,6 +88,10 @@ impl Worker {
         let settings = self.settings.resolve().await?;
         let _held_while_it_runs = settings.state_dir;
         check_endpoints(&settings.endpoints)?;
+        let _serves_while_it_runs = match settings.http_listen {
+            Some(address) => Some(serve_http(address, Arc::clone(&settings.metrics)).await?),
+            None => None,
+        };
         let identity = WorkerIdentity {
             worker: settings.id.clone(),
             incarnation: settings.incarnation,
@@ -94,6 +109,7 @@ impl Worker {
             clock: settings.clock,
             coordinators: Arc::new(Coordinators::new(settings.endpoints, settings.dial)),
             handlers: settings.handlers,
+            metrics: settings.metrics,
             store: settings.store,
             cache_bytes: settings.cache_bytes,
             drain_timeout: settings.drain_timeout,
@@ -102,6 +118,20 @@ impl Worker {
         close_handlers(&handlers).await;
         Ok(())
     }
+}
+
+/// Serves HTTP in a task that ends when the guard goes.
+async fn serve_http(address: SocketAddr, metrics: Arc<WorkerMetrics>) -> Result<DropGuard, WorkerError> {
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|source| WorkerError::Listener { address, source })?;
+    let stop = CancellationToken::new();
+    let serving = crate::metrics::serve(listener, metrics, stop.clone());
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            warn!(%error, "metrics are not served any more");
+        }
+    });
+    Ok(stop.drop_guard())
 }
 
 async fn close_handlers(handlers: &[Arc<dyn Handler>]) {

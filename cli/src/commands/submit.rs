@@ -62,7 +62,7 @@ pub(crate) async fn submit(args: SubmitArgs, global: &GlobalArgs, output: &Outpu
         return Ok(Exit::Succeeded);
     }
     let client = Client::connect(global).await?;
-    let run = client.map_runs().create_map_run(request).await?.into_inner();
+    let run = client.create_map_run(request).await?;
     warn(&run);
     if args.dry_run {
         output.message(&run, || preview(&run))?;

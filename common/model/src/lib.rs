@@ -22,6 +22,7 @@ mod state;
 pub mod template;
 mod time;
 mod tolerance;
+mod trace;
 mod view;
 
 pub use adaptive::{AdaptedLimit, AdaptiveConcurrency, LimitReason};
@@ -44,6 +45,7 @@ pub use retry::{JitterStrategy, Retrier, RetryDecision, decide_retry, retry_dela
 pub use state::{LimitedBy, MapRunState, RunError};
 pub use time::{Now, Timestamp, WallTime};
 pub use tolerance::{Tolerance, TotalItems};
+pub use trace::TraceParent;
 pub use view::{
     ClusterView, MapRunView, PartRef, ResultLocation, Warning, WorkerHandler, WorkerState, WorkerView,
 };

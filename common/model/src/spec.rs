@@ -10,7 +10,7 @@ use warifu_dataset::HeaderLocation;
 
 use crate::{
     AdaptiveConcurrency, AutoSize, Compensation, CsvEncoding, HandlerName, InputForm, Retrier, SourceObjects,
-    Tolerance,
+    Tolerance, TraceParent,
 };
 
 /// Items of a batch unless the job says otherwise.
@@ -73,6 +73,10 @@ pub struct MapRunSpec {
     pub input: Map<String, Value>,
     /// Labels of the run; bounded sets, so that metrics may use them.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// The trace that the run is part of: not the job's to say, but of the request that created it. It stands here because it
+    /// goes wherever the specification goes, to the next leader and to every worker. An older process drops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// Which objects hold the items, and how they are read.

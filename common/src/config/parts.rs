@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::ConfigError;
 use super::s3_options::S3Options;
 use super::section::Reader;
+use super::source::Source;
 use crate::telemetry::LogFormat;
+
+/// The part of runs that are traced unless configuration says otherwise.
+const DEFAULT_SAMPLE_RATIO: f64 = 1.0;
 
 /// What stands for a secret where configuration is printed.
 pub(super) const REDACTED: &str = "***";
@@ -168,8 +173,13 @@ impl AccessRules {
 }
 
 /// `[telemetry]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TelemetryConfig {
+    /// The collector that gets traces and metrics by OTLP over gRPC. Absent: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// The part of runs that are traced, from 0 to 1, of those whose submitter has not decided it.
+    pub trace_sample_ratio: f64,
     /// How log lines look.
     #[serde(serialize_with = "serialize_log_format")]
     pub log_format: LogFormat,
@@ -182,14 +192,41 @@ fn serialize_log_format<S: Serializer>(format: &LogFormat, serializer: S) -> Res
 impl TelemetryConfig {
     pub(super) fn read(reader: &Reader) -> Self {
         let mut section = reader.section("telemetry");
-        if section.filled_text("otlp_endpoint").is_some() {
-            section
-                .problem("otlp_endpoint", "traces by OTLP are not available in this version; remove the key");
-        }
+        let otlp_endpoint = section.parsed("otlp_endpoint", collector_url);
+        let trace_sample_ratio = section.ratio("trace_sample_ratio").unwrap_or(DEFAULT_SAMPLE_RATIO);
         let log_format = section.parsed("log_format", str::parse).unwrap_or_default();
         section.finish();
-        Self { log_format }
+        Self { otlp_endpoint, trace_sample_ratio, log_format }
     }
+
+    /// What the environment alone says, for programs that read no configuration file: `WARIFU_TELEMETRY__OTLP_ENDPOINT` and
+    /// so on.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("WARIFU_TELEMETRY__"));
+        let source = Source::new(None, "", environment.collect(), Vec::new())?;
+        let reader = Reader::new(source, false);
+        let config = Self::read(&reader);
+        reader.finish(config, &["telemetry"], &[])
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            trace_sample_ratio: DEFAULT_SAMPLE_RATIO,
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+fn collector_url(text: &str) -> Result<String, String> {
+    let advice = "write http://host:port of a collector that takes OTLP over gRPC, usually on port 4317";
+    let url = url::Url::parse(text).map_err(|_| advice.to_owned())?;
+    let is_fine = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
+    if is_fine { Ok(text.to_owned()) } else { Err(advice.to_owned()) }
 }
 
 #[cfg(test)]

@@ -232,6 +232,23 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn ratio(&mut self, key: &'static str) -> Option<f64> {
+        let found = self.take(key)?;
+        let number = match &found.value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number @ (0 | 1)) => Some(*number as f64),
+            Value::Integer(_) => None,
+            Value::String(text) if found.typed => text.parse().ok(),
+            other => return self.wrong(&found.origin, "a number from 0 to 1", other),
+        };
+        let number = number.filter(|number| (0.0..=1.0).contains(number));
+        if number.is_none() {
+            self.reader.problem(&found.origin, "must be a number from 0 to 1");
+        }
+        number
+    }
+
     /// True or false.
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let found = self.take(key)?;

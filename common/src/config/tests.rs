@@ -127,7 +127,8 @@ max_columns = \"many\"
 map_runs = \"forever\"
 [telemetry]
 log_format = \"xml\"
-otlp_endpoint = \"http://x\"
+otlp_endpoint = \"collector:4317\"
+trace_sample_ratio = 2
 [s3]
 endpoint_url = \"minio\"
 allowed = [\"input/*\"]
@@ -153,7 +154,8 @@ allowed = [\"input/*\"]
         "WARIFU_LIMITS__MAX_HEADER_BYTES: must be a whole number from 64",
         "limits.max_columns: wants a whole number, not the string \"many\"",
         "retention.map_runs: \"forever\": write a whole number and ms, s, m, h or d",
-        "telemetry.otlp_endpoint: traces by OTLP are not available",
+        "telemetry.otlp_endpoint: \"collector:4317\": write http://host:port",
+        "telemetry.trace_sample_ratio: must be a number from 0 to 1",
         "telemetry.log_format: \"xml\": write \"text\" or \"json\"",
         "unknown: is no section of this file",
         "WARIFU_LEASES__TTL: there is no key `leases.ttl` to set so; did you mean `ttl_seconds`?",

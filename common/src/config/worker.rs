@@ -1,6 +1,7 @@
 //! `worker.toml`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +64,9 @@ pub struct WorkerSection {
     /// Where the lock lies that proves that an older process of this ID is gone. Absent: no proof, its leases run out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
+    /// Where `/metrics` and `/healthz` are served. Absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_listen: Option<SocketAddr>,
     /// Batches in progress at once.
     pub slots: u32,
     /// What still runs after a drain of this length is cancelled and returned.
@@ -135,6 +139,9 @@ impl WorkerSection {
             id: section
                 .parsed("id", |id| WorkerId::new(id).map_err(|error| format!("must be {}", error.rule))),
             state_dir: section.path("state_dir"),
+            http_listen: section.parsed("http_listen", |address| {
+                address.parse().map_err(|_| "write ADDRESS:PORT, as in 127.0.0.1:7402".to_owned())
+            }),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             drain_timeout: section.duration("drain_timeout").unwrap_or(Duration::from_secs(100)),
             cache_bytes: section.integer("cache_bytes", 0, 1 << 44).unwrap_or(268_435_456),

@@ -2,7 +2,7 @@
 
 use warifu_model::{
     ClusterView, ErrorGroup, Incarnation, ItemCounts, LeaseId, LimitedBy, MapRunId, MapRunState, MapRunView,
-    WorkerId, WorkerView,
+    Timestamp, WorkerId, WorkerView,
 };
 
 use crate::map_run::MapRun;
@@ -103,6 +103,11 @@ impl Scheduler {
     /// The process that holds a lease.
     pub fn process_with(&self, lease: LeaseId) -> Option<Incarnation> {
         self.leases.get(&lease).map(|lease| lease.holder)
+    }
+
+    /// When the oldest of all leases was granted, or adopted by this leader.
+    pub fn oldest_lease_since(&self) -> Option<Timestamp> {
+        self.leases.values().map(|lease| lease.since).min()
     }
 
     /// The cluster as this leader sees it.

@@ -7,8 +7,8 @@ use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, WallTime,
-    Warning, WorkerState,
+    BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, TraceParent,
+    WallTime, Warning, WorkerState,
 };
 use warifu_scheduler::{CreateMapRun, Event, compensation_warning, handler_warning};
 
@@ -31,6 +31,7 @@ struct Checked {
 pub(super) async fn create(
     context: &Context,
     request: v1::CreateMapRunRequest,
+    trace_parent: Option<TraceParent>,
 ) -> Result<v1::MapRun, ApiError> {
     let checked = check(&request)?;
     check_places(context, &checked.spec)?;
@@ -51,7 +52,7 @@ pub(super) async fn create(
     let create = CreateMapRun {
         id: checked.id,
         uid: Ulid::new().0,
-        spec: checked.spec,
+        spec: MapRunSpec { trace_parent, ..checked.spec },
         submitted: checked.submitted,
         source,
         shard_bytes: context.shard_bytes,

@@ -1,11 +1,15 @@
 //! `MapRunService`: creates map runs, watches them and acts on them.
 
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
+use warifu_common::telemetry::field;
+use warifu_common::telemetry::traces::mark_failed;
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::map_run_service_server::MapRunService;
 use warifu_model::{MapRunId, MapRunView};
 use warifu_scheduler::{Event, Reply};
 
+use super::trace::TracedCall;
 use super::{ApiError, Context, batches, create, failures, list, map_run_id, redrive, watch, wrong_reply};
 use crate::security::name_resource;
 
@@ -71,7 +75,14 @@ impl MapRunService for MapRuns {
         request: Request<v1::CreateMapRunRequest>,
     ) -> Result<Response<v1::MapRun>, Status> {
         name_resource(&request, &request.get_ref().map_run_id);
-        Ok(Response::new(create::create(&self.context, request.into_inner()).await?))
+        let call = TracedCall::of_create(request.metadata());
+        let creating = create::create(&self.context, request.into_inner(), call.place);
+        let created = creating.instrument(call.span.clone()).await;
+        match &created {
+            Ok(run) => _ = call.span.record(field::MAP_RUN_ID, run.name.trim_start_matches("mapRuns/")),
+            Err(_) => mark_failed(&call.span),
+        }
+        Ok(Response::new(created?))
     }
 
     async fn get_map_run(

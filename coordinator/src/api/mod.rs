@@ -29,6 +29,7 @@ mod preview;
 mod redrive;
 mod scaler;
 mod source;
+mod trace;
 mod watch;
 
 use error::{stopping, wrong_reply};

@@ -78,6 +78,7 @@ pub(crate) fn spec(key: &str) -> SpecRecord {
             compensation: None,
             input,
             labels: BTreeMap::from([("team".to_owned(), "data".to_owned())]),
+            trace_parent: None,
         },
         submitted: vec![1, 2, 255],
         source: SourcePin {

@@ -56,6 +56,8 @@ class Batch:
     """Each item's own."""
     deadline: datetime | None = None
     """When nobody waits any more; None if the worker does not say."""
+    traceparent: str | None = None
+    """The place in a trace that the handler continues, as W3C Trace Context writes it; None if the run is part of none."""
     item_errors: list[ItemError] = field(default_factory=list)
     """Items that failed so far."""
     _is_cancelled: Callable[[], bool] = field(default=lambda: False, repr=False)
@@ -100,6 +102,7 @@ def read_event(event: bytes, deadline_ms: str | None, is_cancelled: Callable[[],
         idempotency_key=batch["idempotencyKey"],
         item_idempotency_keys=batch["itemIdempotencyKeys"],
         deadline=datetime.fromtimestamp(int(deadline_ms) / 1000, timezone.utc) if deadline_ms else None,
+        traceparent=batch.get("traceparent"),
         _is_cancelled=is_cancelled,
     )
 

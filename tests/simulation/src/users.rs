@@ -188,6 +188,7 @@ fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
         compensation: crate::compensation::some_compensation(random),
         input: Default::default(),
         labels: Default::default(),
+        trace_parent: None,
     }
 }
 

@@ -50,6 +50,7 @@ mod scaler;
 mod security;
 mod seeds;
 mod sql_servers;
+mod telemetry;
 mod templates;
 mod tidy;
 mod tolerance;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use warifu_common::dataset::{Batch, Field, Item, ItemShape, JsonPath, PathStep};
 use warifu_common::model::template::{BatchHole, RunTemplates};
-use warifu_common::model::{MapRunId, WallTime, WorkerId};
+use warifu_common::model::{MapRunId, TraceParent, WallTime, WorkerId};
 
 /// What a run's compensation has in place of a batch's number and an item's index: 2^53 − 1, the largest that every reader
 /// of JSON takes exactly, and more than any data set has.
@@ -26,6 +26,8 @@ pub struct RunFacts {
     pub batched: bool,
     /// Whether anybody will see the outputs: if not, a handler need not make any.
     pub wants_outputs: bool,
+    /// The trace that the run is part of.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// Which attempt at which batch a call is.
@@ -52,6 +54,8 @@ pub struct BatchCall {
     batch: Arc<Batch>,
     /// Offsets within the batch of the items that are sent, ascending.
     offsets: Arc<[u32]>,
+    /// Of this call; absent: the run's.
+    trace_parent: Option<TraceParent>,
 }
 
 impl BatchCall {
@@ -62,7 +66,19 @@ impl BatchCall {
         batch: Arc<Batch>,
         offsets: impl Into<Arc<[u32]>>,
     ) -> Self {
-        Self { run, identity, batch, offsets: offsets.into() }
+        Self { run, identity, batch, offsets: offsets.into(), trace_parent: None }
+    }
+
+    /// The same call as a span of a trace.
+    #[must_use]
+    pub fn within_trace(self, place: TraceParent) -> Self {
+        Self { trace_parent: Some(place), ..self }
+    }
+
+    /// The place in a trace that the handler continues, if the run is part of one: this call where the worker records it,
+    /// else what the run was created by.
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        self.trace_parent.or(self.run.trace_parent)
     }
 
     /// What all calls of the run have in common.

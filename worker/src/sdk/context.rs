@@ -46,6 +46,12 @@ impl Context {
         self.call.idempotency_key()
     }
 
+    /// The place in a trace that what the function does continues, as W3C's header `traceparent`, if the run is part of a
+    /// trace. Spans of `tracing` that the function opens are within it by themselves.
+    pub fn trace_parent(&self) -> Option<String> {
+        self.call.trace_parent().map(|place| place.to_string())
+    }
+
     /// The worker that runs the call.
     pub fn worker_id(&self) -> &str {
         self.call.run().worker.as_str()

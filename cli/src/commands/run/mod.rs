@@ -175,8 +175,8 @@ async fn follow_run(
     data_dir: &DataDir,
 ) -> anyhow::Result<LocalRun> {
     let client = Client::connect_within_process(process.endpoint()).await?;
-    let run = match client.map_runs().create_map_run(request).await {
-        Ok(run) => run.into_inner(),
+    let run = match client.create_map_run(request).await {
+        Ok(run) => run,
         Err(status) if status.code() == tonic::Code::AlreadyExists && !data_dir.is_temporary() => {
             let what = format!("{} holds a run with other settings", data_dir.path().display());
             let problem = Problem::new(what).advise("repeat its command exactly, or name another --data-dir");

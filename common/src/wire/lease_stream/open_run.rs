@@ -37,6 +37,7 @@ impl From<&RunContext> for v1::OpenRun {
             staging: Some(location(&context.staging)),
             max_staged_bytes: context.max_staged_bytes,
             item_source: context.item_source.clone(),
+            trace_parent: context.spec.trace_parent.as_ref().map_or_else(String::new, ToString::to_string),
         }
     }
 }
@@ -45,7 +46,11 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
     Ok(Arc::new(RunContext {
         map_run: map_run(&context.map_run_id)?,
         redrive: context.redrive,
-        spec: spec(required(context.spec, "spec")?, context.max_items_per_batch)?,
+        spec: MapRunSpec {
+            // A trace that cannot be read is no reason to refuse work.
+            trace_parent: context.trace_parent.parse().ok(),
+            ..spec(required(context.spec, "spec")?, context.max_items_per_batch)?
+        },
         source: read_source(required(context.source, "source")?),
         header: context.header.map(Header::try_from).transpose()?,
         cut_version: context.cut_version,

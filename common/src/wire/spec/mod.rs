@@ -74,6 +74,7 @@ impl TryFrom<&v1::MapRunSpec> for MapRunSpec {
             compensation,
             input,
             labels,
+            trace_parent: None,
         };
         templates::check(&spec, &mut violations);
         violations.into_result(spec)

@@ -60,5 +60,6 @@ pub(crate) fn spec() -> MapRunSpec {
         compensation: Some(Compensation { handler: name("undo"), on: on.into() }),
         input: Default::default(),
         labels: BTreeMap::new(),
+        trace_parent: None,
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct FleetSettings<'a> {
     pub(crate) etcd_members: usize,
     /// More options of etcd.
     pub(crate) etcd_options: &'a [&'a str],
-    /// The section `[leases]`; empty: the defaults.
+    /// The section `[leases]`, and others that the test has nothing to say of; empty: the defaults.
     pub(crate) leases: &'a str,
 }
 
@@ -44,6 +44,7 @@ pub(crate) struct Fleet {
     pub(crate) etcd: EtcdCluster,
     coordinators: Vec<Coordinator>,
     workers: Vec<Worker>,
+    worker_http_port: Option<u16>,
     directory: tempfile::TempDir,
 }
 
@@ -70,8 +71,15 @@ impl Fleet {
         let s3_network = Proxy::start(port_of(s3.place("s3Endpoint")));
         let etcd = EtcdCluster::start_with(settings.etcd_members, settings.etcd_options);
         let directory = scratch();
-        let mut fleet =
-            Self { s3, s3_network, etcd, coordinators: Vec::new(), workers: Vec::new(), directory };
+        let mut fleet = Self {
+            s3,
+            s3_network,
+            etcd,
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            worker_http_port: None,
+            directory,
+        };
         for index in 0..settings.coordinators {
             fleet.add_coordinator(index, settings.leases);
         }
@@ -209,14 +217,21 @@ impl Fleet {
         self.coordinators.len()
     }
 
+    /// Where the next worker that is started serves metrics.
+    pub(crate) fn set_worker_http_port(&mut self, port: Option<u16>) {
+        self.worker_http_port = port;
+    }
+
     /// Starts a worker with these handlers, and waits until a coordinator knows it.
     pub(crate) fn start_worker(&mut self, id: &str, slots: u32, handlers: &str) {
         let endpoints: Vec<String> =
             self.coordinators.iter().map(|coordinator| format!("{:?}", coordinator.network.url())).collect();
         let state = self.path(&format!("state-{id}"));
+        let http = self.worker_http_port.map(|port| format!("http_listen = \"127.0.0.1:{port}\"\n"));
+        let http = http.unwrap_or_default();
         let config = format!(
             "[coordinator]\nendpoints = [{}]\n\
-             [worker]\nslots = {slots}\ndrain_timeout = \"20s\"\nstate_dir = \"{}\"\n{}{handlers}",
+             [worker]\n{http}slots = {slots}\ndrain_timeout = \"20s\"\nstate_dir = \"{}\"\n{}{handlers}",
             endpoints.join(", "),
             text(&state),
             self.s3_section(),

@@ -52,7 +52,7 @@ fn write_items(event: &mut Vec<u8>, call: &BatchCall) {
 fn batch_facts(call: &BatchCall) -> Value {
     let identity = call.identity();
     let keys = (0..call.item_count()).map(|position| call.item_idempotency_key(position));
-    json!({
+    let mut facts = json!({
         "mapRunId": call.run().map_run.as_str(),
         "batchNumber": identity.batch_number,
         "attempt": identity.attempt,
@@ -60,7 +60,11 @@ fn batch_facts(call: &BatchCall) -> Value {
         "indexes": call.items().map(|item| item.index()).collect::<Vec<_>>(),
         "idempotencyKey": call.idempotency_key(),
         "itemIdempotencyKeys": keys.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(place) = call.trace_parent() {
+        facts["traceparent"] = place.to_string().into();
+    }
+    facts
 }
 
 #[cfg(test)]
@@ -80,6 +84,13 @@ mod tests {
             r#""idempotencyKey":"run-1/7/0","itemIdempotencyKeys":["run-1/700/0","run-1/701/0"]}}"#,
         );
         assert_eq!(text(EventFormat::Warifu, &call_of("a,b\n1,\"x\"\"y\"\n2,\n")), expected);
+    }
+
+    #[test]
+    fn our_own_event_says_which_trace_it_is_part_of() {
+        let place = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let event = text(EventFormat::Warifu, &call_of("a\n1\n").within_trace(place.parse().unwrap()));
+        assert!(event.contains(&format!(r#""traceparent":"{place}"#)), "{event}");
     }
 
     #[test]

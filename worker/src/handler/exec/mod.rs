@@ -28,6 +28,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use warifu_common::config::handlers::EventFormat;
 use warifu_common::model::CallFailure;
+use warifu_common::telemetry::traces::TRACE_PARENT_VARIABLE;
 
 use self::answer::read_answer;
 use self::files::CallFiles;
@@ -209,5 +210,6 @@ fn variables(call: &BatchCall, idempotency_key: String) -> Vec<(String, String)>
         ("WARIFU_IDEMPOTENCY_KEY", idempotency_key),
         ("WARIFU_DEADLINE", identity.deadline.0.to_string()),
     ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let trace = call.trace_parent().map(|place| (TRACE_PARENT_VARIABLE, place.to_string()));
+    pairs.into_iter().chain(trace).map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::trace;
 use warifu_common::config::handlers::HttpConfig;
 use warifu_common::model::{CallFailure, error_name};
+use warifu_common::telemetry::traces::TRACE_PARENT_HEADER;
 
 use self::client::Client;
 use self::exchange::{Broken, Reply};
@@ -89,6 +90,11 @@ impl Http {
         let mut headers = self.headers.clone();
         headers.insert(IDEMPOTENCY_KEY, self.idempotency_key(call));
         headers.insert(DEADLINE, call.identity().deadline.0.into());
+        if let Some(place) = call.trace_parent() {
+            let place =
+                HeaderValue::from_str(&place.to_string()).expect("it is hexadecimal digits and hyphens");
+            headers.insert(TRACE_PARENT_HEADER, place);
+        }
         exchange::exchange(&self.client, &self.config, headers, event).await
     }
 

@@ -132,12 +132,13 @@ async fn next(State(api): State<Arc<Api>>) -> Response {
 
 fn event_response(api: &Api, event: Event) -> Response {
     let deadline = event.deadline.0;
+    let trace = event.trace_parent.map_or_else(|| trace_id(deadline / 1000), |place| place.to_x_ray());
     let response = Response::builder()
         .header(header::CONTENT_TYPE, "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", event.id)
         .header("Lambda-Runtime-Deadline-Ms", deadline)
         .header("Lambda-Runtime-Invoked-Function-Arn", &api.function_arn)
-        .header("Lambda-Runtime-Trace-Id", trace_id(deadline / 1000))
+        .header("Lambda-Runtime-Trace-Id", trace)
         .body(Body::from(event.body));
     response.unwrap_or_else(|error| {
         refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &error.to_string())

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
-use warifu_common::model::{CallFailure, WallTime};
+use warifu_common::model::{CallFailure, TraceParent, WallTime};
 
 /// One invocation.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub(super) struct Event {
     pub(super) id: String,
     /// When nobody waits for the answer any more.
     pub(super) deadline: WallTime,
+    /// The trace that the call is part of.
+    pub(super) trace_parent: Option<TraceParent>,
     /// JSON.
     pub(super) body: Bytes,
 }
@@ -158,7 +160,12 @@ mod tests {
     use super::*;
 
     fn event(id: &str) -> Event {
-        Event { id: id.to_owned(), deadline: WallTime(0), body: Bytes::from_static(b"{}") }
+        Event {
+            id: id.to_owned(),
+            deadline: WallTime(0),
+            trace_parent: None,
+            body: Bytes::from_static(b"{}"),
+        }
     }
 
     #[tokio::test]

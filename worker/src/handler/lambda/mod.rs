@@ -107,8 +107,12 @@ impl Invoke for Lambda {
                 taken = self.pool.take() => taken?,
                 () = cancel.cancelled() => return Err(failure::cancelled()),
             };
-            let event =
-                Event { id: new_request_id(), deadline: call.identity().deadline, body: body.clone() };
+            let event = Event {
+                id: new_request_id(),
+                deadline: call.identity().deadline,
+                trace_parent: call.trace_parent(),
+                body: body.clone(),
+            };
             match runtime.invoke(event, cancel).await {
                 Invoked::Answered(answer) => {
                     self.pool.put(runtime);

@@ -9,7 +9,8 @@ async fn the_event_is_posted_with_its_headers() {
     let server = Server::start(|_| ok("[\"x\", 2]")).await;
     let url = format!("http://me:secret@{}/hook?q=1", server.address);
     let handler = handler(&url, "headers = { X-Mine = 'mine' }");
-    let call = call();
+    let place = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let call = call().within_trace(place.parse().unwrap());
     let deadline = call.identity().deadline.0.to_string();
     let answer = handler.call(call, CancellationToken::new()).await;
     assert_eq!(outputs(answer), ["\"x\"", "2"]);
@@ -21,6 +22,7 @@ async fn the_event_is_posted_with_its_headers() {
         ("content-type", "application/json"),
         ("idempotency-key", "run-1/7/0"),
         ("warifu-deadline", deadline.as_str()),
+        ("traceparent", place),
         ("authorization", "Basic bWU6c2VjcmV0"),
         ("x-mine", "mine"),
         ("user-agent", concat!("warifu/", env!("CARGO_PKG_VERSION"))),
