@@ -166,6 +166,11 @@ impl<'a> Section<'a> {
         self.reader.source.table.contains_key(&self.path)
     }
 
+    /// True if the key is set, to whatever.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A text; `None` if absent or wrong.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         let found = self.take(key)?;

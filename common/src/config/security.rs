@@ -112,12 +112,16 @@ impl ClientTlsConfig {
     }
 }
 
+/// The keys of `[auth]` that are about signed tokens.
+const JWT_KEYS: [&str; 5] = ["jwks_file", "jwks_url", "issuer", "audience", "role_claim"];
+
 impl AuthConfig {
     pub(super) fn read(reader: &Reader) -> Option<Self> {
         let mut section = reader.section("auth");
+        let wants_signed = JWT_KEYS.iter().any(|key| section.has(key));
         let tokens_file = section.path("tokens_file");
         let jwt = JwtConfig::read(&mut section);
-        if section.is_present() && tokens_file.is_none() && jwt.is_none() {
+        if section.is_present() && tokens_file.is_none() && !wants_signed {
             section
                 .problem("tokens_file", "is required, or jwks_file or jwks_url: nobody could call otherwise");
         }
@@ -128,6 +132,7 @@ impl AuthConfig {
 
 impl JwtConfig {
     fn read(section: &mut Section<'_>) -> Option<Self> {
+        let names_keys = section.has("jwks_file") || section.has("jwks_url");
         let (file, url) = (section.path("jwks_file"), section.parsed("jwks_url", jwks_url));
         let (issuer, audience) = (section.filled_text("issuer"), section.filled_text("audience"));
         let role_claim = section.filled_text("role_claim");
@@ -139,7 +144,7 @@ impl JwtConfig {
             (Some(file), None) => JwtKeys::JwksFile(file),
             (None, Some(url)) => JwtKeys::JwksUrl(url),
             (None, None) => {
-                if issuer.is_some() || audience.is_some() || role_claim.is_some() {
+                if !names_keys && (issuer.is_some() || audience.is_some() || role_claim.is_some()) {
                     section.problem("jwks_file", "is required for signed tokens, or `jwks_url`");
                 }
                 return None;

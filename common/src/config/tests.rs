@@ -148,6 +148,7 @@ allowed = [\"input/*\"]
         "store.tls.cert_file: a certificate and its `key_file` go together",
         "store.user: a user and a password (`password` or `password_file`) go together",
         "store.endpoints: all members must be https, or none",
+        "auth.jwks_file: is required for signed tokens, or `jwks_url`",
         "s3.endpoint_url: \"minio\": write http://host:port",
         "s3.allowed: \"input/*\": write s3://bucket/prefix*",
         "leases.ttl_seconds: must be a whole number from 5 to 3600",

@@ -117,7 +117,7 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> 
     };
     let mut interrupts = Interrupts::listen()?;
     let process = AllInOne::start(&data_dir, settings).await?;
-    let ended = follow_run(&process, request, &mut interrupts, &data_dir).await;
+    let ended = Box::pin(follow_run(&process, request, &mut interrupts, &data_dir)).await;
     process.shut_down().await;
     let ended = ended?;
     tell(&ended, &data_dir);
