@@ -99,7 +99,7 @@ fn probe(http_listen: SocketAddr) -> ExitCode {
 #[tokio::main]
 async fn run(config: CoordinatorConfig) -> anyhow::Result<()> {
     let mut telemetry = Telemetry::start(&config.telemetry, telemetry::DEFAULT_FILTER, service(&config))?;
-    let ended = serve(&config, &mut telemetry).await;
+    let ended = Box::pin(serve(&config, &mut telemetry)).await;
     telemetry.shut_down().await;
     ended
 }

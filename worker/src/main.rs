@@ -92,7 +92,7 @@ async fn run(config: WorkerConfig) -> anyhow::Result<()> {
     let mut telemetry = Telemetry::start(&config.settings.telemetry, telemetry::DEFAULT_FILTER, service)?;
     let metrics = Arc::new(WorkerMetrics::new(config.handlers.keys(), config.settings.worker.slots));
     telemetry.send_metrics(metrics.source());
-    let ended = work(config, metrics).await;
+    let ended = Box::pin(work(config, metrics)).await;
     telemetry.shut_down().await;
     ended
 }
