@@ -163,6 +163,7 @@ fn carries_whole_jobs(s3: &ForeignS3) {
         results.succeeded.values().map(|line| line["output"]["Key"].as_str().unwrap()).collect();
     let expected: Vec<String> = (0..LISTED).map(|number| format!("listed/{number:04}")).collect();
     assert_eq!(keys, expected);
+    Process::start(cluster.client(&["delete", "listing"])).finish().expect(0);
     assert!(client.list("output", "warifu/").is_empty(), "what was staged is gone with the run");
     cluster.stop();
     println!("{} objects of results, {in_parts} in parts, in {:?}", listed.len(), started.elapsed());
