@@ -59,6 +59,7 @@ fn one_trace_leads_from_the_client_to_the_handler_over_a_change_of_leader() {
     fleet.start_worker("w1", 2, &format!("{}{section}", handler(text(&log))));
     fleet.wait("traced", SOON);
     let worker_log = fleet.worker_log(0);
+    let seen: BTreeSet<String> = lines(&log).into_iter().collect();
     fleet.stop();
 
     let spans = eventually("all spans arrive", SOON, || {
@@ -92,7 +93,6 @@ fn one_trace_leads_from_the_client_to_the_handler_over_a_change_of_leader() {
     for name in ["read", "report"] {
         assert!(spans.iter().any(|span| span.name == name), "no {name}: {spans:#?}");
     }
-    let seen: BTreeSet<String> = lines(&log).into_iter().collect();
     let handlers = spans.iter().filter(|span| span.name == "handler");
     assert_eq!(seen, handlers.map(|span| format!("00-{trace}-{}-01", span.id)).collect());
     for line in worker_log.lines() {
