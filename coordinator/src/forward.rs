@@ -113,6 +113,12 @@ fn is_for_the_leader(request: &Request<Body>) -> bool {
     FORWARDED_SERVICES.iter().any(|service| path.starts_with(service))
 }
 
+/// The service that is ready, for one call; its clone stays, and has to become ready first.
+pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
+    let clone = service.clone();
+    std::mem::replace(service, clone)
+}
+
 impl<S> Layer<S> for Forward {
     type Service = Forwarding<S>;
 
@@ -142,9 +148,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The one that is ready takes the call; its clone has to become ready first.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         if !is_for_the_leader(&request) {
             return Box::pin(inner.call(request));
         }

@@ -30,7 +30,7 @@ pub use parts::{AccessRules, S3Config, Secret, TelemetryConfig, parse_duration, 
 pub use s3_options::{S3Encryption, S3Options, S3RequestPayer};
 pub use security::{AuthConfig, ClientTlsConfig, JwtConfig, JwtKeys, ServerTlsConfig};
 pub use source::{Setting, Source};
-pub use store::{CompactionConfig, EtcdConfig, EtcdTlsConfig, StoreConfig};
+pub use store::{CompactionConfig, EtcdConfig, StoreConfig};
 pub use worker::{CoordinatorAddresses, TOKEN_VARIABLE, WorkerConfig, WorkerSection};
 
 /// One thing that is wrong with a configuration.

@@ -24,7 +24,7 @@ pub struct ServerTlsConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-/// `[tls]` of worker.toml, and the flags of the command line: files in PEM.
+/// `[tls]` of worker.toml, `[store.tls]`, and the flags of the command line: files in PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ClientTlsConfig {
     /// Whom to trust; absent: the system's authorities.
@@ -98,7 +98,10 @@ impl ServerTlsConfig {
 
 impl ClientTlsConfig {
     pub(super) fn read(reader: &Reader) -> Self {
-        let mut section = reader.section("tls");
+        Self::of_section(reader.section("tls"))
+    }
+
+    pub(super) fn of_section(mut section: Section<'_>) -> Self {
         let tls = Self {
             ca_file: section.path("ca_file"),
             cert_file: section.path("cert_file"),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::parts::Secret;
 use super::section::{Reader, Section};
+use super::security::ClientTlsConfig;
 
 /// Where keys lie in etcd unless it is said.
 const DEFAULT_PREFIX: &str = "/warifu/v1";
@@ -39,7 +40,7 @@ pub struct EtcdConfig {
     /// A file with its password.
     pub password_file: Option<PathBuf>,
     /// For `https`.
-    pub tls: EtcdTlsConfig,
+    pub tls: ClientTlsConfig,
 }
 
 /// Who compacts etcd's history.
@@ -50,17 +51,6 @@ pub enum CompactionConfig {
     Own,
     /// etcd itself (`--auto-compaction-retention`), or another of its users.
     Server,
-}
-
-/// `[store.tls]`: files in PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct EtcdTlsConfig {
-    /// Whom to trust; absent: the system's authorities.
-    pub ca_file: Option<PathBuf>,
-    /// Our certificate.
-    pub cert_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
 }
 
 impl StoreConfig {
@@ -89,7 +79,7 @@ impl EtcdConfig {
         let (user, password) =
             (section.filled_text("user"), section.filled_text("password").map(Secret::new));
         let password_file = section.path("password_file");
-        let tls = section.table("tls").map(EtcdTlsConfig::read).unwrap_or_default();
+        let tls = section.table("tls").map(ClientTlsConfig::of_section).unwrap_or_default();
 
         if user.is_some() != (password.is_some() || password_file.is_some()) {
             section.problem("user", "a user and a password (`password` or `password_file`) go together");
@@ -103,25 +93,10 @@ impl EtcdConfig {
                 .problem("endpoints", "is required: the URLs of etcd's members, [\"http://127.0.0.1:2379\"]");
         }
         let endpoints = endpoints?;
-        if let Some(problem) = endpoints_problem(&endpoints, tls != EtcdTlsConfig::default()) {
+        if let Some(problem) = endpoints_problem(&endpoints, tls != ClientTlsConfig::default()) {
             section.problem("endpoints", problem);
         }
         Some(Self { endpoints, prefix, compaction, user, password, password_file, tls })
-    }
-}
-
-impl EtcdTlsConfig {
-    fn read(mut section: Section<'_>) -> Self {
-        let tls = Self {
-            ca_file: section.path("ca_file"),
-            cert_file: section.path("cert_file"),
-            key_file: section.path("key_file"),
-        };
-        if tls.cert_file.is_some() != tls.key_file.is_some() {
-            section.problem("cert_file", "a certificate and its `key_file` go together");
-        }
-        section.finish();
-        tls
     }
 }
 

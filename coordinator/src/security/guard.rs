@@ -16,7 +16,7 @@ use super::audit::{self, Resource};
 use super::authority::Denied;
 use super::rate::RateLimit;
 use super::{Authority, Peer, Principal, Role, role};
-use crate::forward::PassedOn;
+use crate::forward::{PassedOn, take_ready};
 
 /// When to try again while too many connections are open.
 const CONNECTIONS_RETRY: Duration = Duration::from_secs(5);
@@ -100,9 +100,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The one that is ready takes the call; its clone has to become ready first.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let guard = self.guard.clone();
         let method = request.uri().path().to_owned();
         let principal = match guard.admit(&request) {

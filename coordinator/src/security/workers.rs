@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use warifu_common::status::ApiError;
 use warifu_model::protocol::{Hello, WorkerMessage};
 use warifu_model::{Incarnation, LeaseId, WorkerId};
@@ -16,6 +18,9 @@ const METHOD: &str = "/warifu.v1.WorkerService/Connect";
 /// Workers whose principals are remembered before those that are gone are forgotten.
 const MAX_WORKERS: usize = 10_000;
 
+/// How long a name is its principal's although the scheduler does not know the worker: longer than a Hello takes there.
+const CLAIM_HOLDS: Duration = Duration::from_secs(10);
+
 /// Whose each worker is, from its first Hello until the scheduler does not know it any more; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct WorkerGuard {
@@ -23,7 +28,20 @@ pub(crate) struct WorkerGuard {
     authority: Option<Arc<Authority>>,
     driver: DriverHandle,
     /// Locked for a look only.
-    owners: Arc<Mutex<BTreeMap<WorkerId, Arc<str>>>>,
+    owners: Arc<Mutex<BTreeMap<WorkerId, Claim>>>,
+}
+
+/// Whose a worker is.
+struct Claim {
+    principal: Arc<str>,
+    /// When it said Hello last. The scheduler may not have heard of it yet.
+    at: Instant,
+}
+
+impl Claim {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < CLAIM_HOLDS
+    }
 }
 
 impl WorkerGuard {
@@ -76,9 +94,9 @@ impl WorkerGuard {
     fn claim(&self, worker: &WorkerId, principal: &Arc<str>, is_known: bool) -> bool {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         match owners.get(worker) {
-            Some(owner) if owner != principal && is_known => false,
+            Some(claim) if claim.principal != *principal && (is_known || claim.is_fresh()) => false,
             Some(_) | None => {
-                owners.insert(worker.clone(), principal.clone());
+                owners.insert(worker.clone(), Claim { principal: principal.clone(), at: Instant::now() });
                 true
             }
         }
@@ -91,7 +109,10 @@ impl WorkerGuard {
         }
         let workers = self.driver.query(|scheduler| scheduler.workers()).await?;
         let known: BTreeSet<WorkerId> = workers.into_iter().map(|worker| worker.id).collect();
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| known.contains(id));
+        self.owners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|id, claim| claim.is_fresh() || known.contains(id));
         Ok(())
     }
 
