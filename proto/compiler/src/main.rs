@@ -41,7 +41,9 @@ impl Arguments {
                 "-I" => parsed.includes.push(words.next().ok_or("-I without a directory")?.into()),
                 "-o" => parsed.output = Some(words.next().ok_or("-o without a file")?.into()),
                 option if option.starts_with('-') => {
-                    return Err(format!("{option} is not known here: set PROTOC to a protoc that knows it").into());
+                    return Err(
+                        format!("{option} is not known here: set PROTOC to a protoc that knows it").into()
+                    );
                 }
                 file => parsed.files.push(file.into()),
             }
