@@ -21,6 +21,7 @@ use crate::api::{Context, Fleet, MapRuns, Scaler};
 use crate::driver::{Driver, DriverHandle};
 use crate::forward::Forward;
 use crate::http::Admission;
+use crate::json::JsonCalls;
 use crate::metrics::{MetricGatherer, Metrics};
 use crate::security::{Authority, Connections, Guard, WorkerGuard};
 use crate::sessions::Sessions;
@@ -283,6 +284,9 @@ fn serve_grpc<C: Connection>(
     let fleet = transport::fleet_service(Fleet { context: context.clone() });
     let router = transport::server()
         .max_concurrent_streams(limits.max_streams_per_connection)
+        // Calls as JSON come over HTTP/1.1 as well; all behind this layer sees gRPC.
+        .accept_http1(true)
+        .layer(JsonCalls)
         .layer(Guard::new(authority, limits))
         .layer(Forward::new(context.driver.clone(), dial, stop.clone()))
         .add_service(map_runs.max_decoding_message_size(most))

@@ -1,4 +1,4 @@
-//! The API with tools that know nothing of it: grpcurl by reflection alone, and a bare gRPC client.
+//! The API with tools that know nothing of it: grpcurl by reflection alone, curl with JSON, and a bare gRPC client.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,11 +16,14 @@ use tonic_types::StatusExt as _;
 use warifu_common::wire::v1::map_run_service_client::MapRunServiceClient;
 use warifu_common::wire::v1::{CreateMapRunRequest, ItemProcessor, ItemReader, MapRun, MapRunSpec};
 
-use crate::harness::{Dev, DevSettings, Finished, Process, grpcurl, skipped, text};
+use crate::harness::{Dev, DevSettings, Finished, Process, curl, grpcurl, skipped, text};
 
 /// grpcurl's exit status of a call that failed: 64 and gRPC's code.
 const INVALID_ARGUMENT: i32 = 64 + 3;
 const NOT_FOUND: i32 = 64 + 5;
+
+/// curl's exit status of an HTTP status from 400 on.
+const CURL_HTTP_ERROR: i32 = 22;
 
 const JOB: &str = "itemReader: {bucket: input, key: in.csv, readerConfig: {inputType: CSV}}\n\
                    itemProcessor: {handler: echo}\n";
@@ -85,6 +88,39 @@ fn grpcurl_finds_and_calls_everything_by_reflection() {
     for field in ["spec.item_processor.handler", "spec.tolerated_failure_percentage", "spec.item_reader"] {
         assert!(details.contains(field), "no {field} in {details}");
     }
+    dev.stop();
+}
+
+#[test]
+fn curl_creates_and_reads_runs_as_json() {
+    let program = match curl() {
+        Ok(program) => program,
+        Err(reason) => return skipped("JSON by curl", &reason),
+    };
+    let dev = Dev::start(&DevSettings::default());
+    dev.s3().put("input", "in.csv", "id\n1\n2\n");
+    let call = |method: &str, request: &str| {
+        use std::io::Write as _;
+        let mut command = Command::new(&program);
+        command.args(["--silent", "--show-error", "--fail-with-body", "--json", "@-"]);
+        command.arg(format!("{}/warifu.v1.MapRunService/{method}", dev.place("endpoint")));
+        let mut process = Process::start(command);
+        process.stdin().write_all(request.as_bytes()).unwrap();
+        process.finish()
+    };
+    let file = dev.write("job.yaml", JOB);
+    let request = dev.run(["submit", "-f", text(&file), "--id", "by-curl", "--print-request"]).expect(0);
+    let created = call("CreateMapRun", &request.stdout).expect(0).json();
+    assert_eq!(created["name"], "mapRuns/by-curl");
+    let waited = call("WaitMapRun", r#"{"name": "by-curl"}"#).expect(0).json();
+    assert_eq!((&waited["state"], &waited["itemCounts"]["succeeded"]), (&json!("SUCCEEDED"), &json!(2)));
+    let shown = dev.run(["get", "by-curl", "-o", "json"]).expect(0).json();
+    assert_eq!(call("GetMapRun", r#"{"name": "by-curl"}"#).expect(0).json()["spec"], shown["spec"]);
+    let missing = call("GetMapRun", r#"{"name": "nobody"}"#).expect(CURL_HTTP_ERROR).json();
+    assert_eq!(
+        (&missing["code"], &missing["details"][0]["debug"]["reason"]),
+        (&json!("not_found"), &json!("MAP_RUN_NOT_FOUND"))
+    );
     dev.stop();
 }
 

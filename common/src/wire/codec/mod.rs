@@ -5,6 +5,7 @@
 //!
 //! Start reading at [`parse_job_file`], then `tree.rs` (text to tree) and `decode.rs` (tree to message).
 
+mod call;
 mod decode;
 mod encode;
 mod free_form;
@@ -21,6 +22,7 @@ use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::Value as Json;
 
+pub use call::{Method, failure_to_json};
 pub use free_form::{
     MAX_SAFE_INTEGER, UNSAFE_INTEGER, object_from_json, object_to_json, value_from_json, value_to_json,
 };

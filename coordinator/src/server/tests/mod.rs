@@ -4,6 +4,7 @@ mod fleet;
 mod following;
 mod harness;
 mod http;
+mod json;
 mod map_runs;
 mod scaler;
 mod sessions;

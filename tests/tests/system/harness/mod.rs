@@ -31,7 +31,7 @@ pub(crate) use random::Random;
 pub(crate) use results::{Results, read_results};
 pub(crate) use s3::S3;
 pub(crate) use sink::{Sink, users_csv};
-pub(crate) use tools::{grpcurl, python_with, tool, tools_directory};
+pub(crate) use tools::{curl, grpcurl, python_with, tool, tools_directory};
 pub(crate) use wait::{eventually, skipped};
 
 use std::path::Path;

@@ -24,9 +24,17 @@ pub(crate) fn tool(path: &str) -> Result<PathBuf, String> {
 
 /// grpcurl: on PATH, or where the checks put it.
 pub(crate) fn grpcurl() -> Result<PathBuf, String> {
+    on_path("grpcurl").map_or_else(|| tool("bin/grpcurl"), Ok)
+}
+
+/// curl, on PATH.
+pub(crate) fn curl() -> Result<PathBuf, String> {
+    on_path("curl").ok_or_else(|| "curl is not on PATH".to_owned())
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|directory| directory.join("grpcurl"));
-    on_path.filter(|file| file.is_file()).map(Ok).next().unwrap_or_else(|| tool("bin/grpcurl"))
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
 /// The Python that has `package`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
 /// An authority, and a directory that its certificates lie in.
 pub(super) struct Authority {
@@ -14,6 +14,8 @@ impl Authority {
     /// Makes one; its certificate is `NAME.pem`.
     pub(super) fn create(directory: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // OpenSSL takes a certificate that names its holder as its issuer for a self-signed one.
+        params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let authority = Self { issuer, directory: directory.to_owned() };

@@ -10,7 +10,7 @@ use std::process::Command;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::harness::{Process, eventually, text};
+use crate::harness::{Process, curl, eventually, skipped, text};
 use certificates::Authority;
 use raw::Impostor;
 use scene::{SOON, Scene, token};
@@ -87,6 +87,49 @@ fn a_call_needs_a_certificate_a_token_and_a_role() {
     scene.expect_audit(&[create, ("principal", "sam"), ("role", "submitter"), ("resource", "one")]);
     let delete = ("method", "/warifu.v1.MapRunService/DeleteMapRun");
     scene.expect_audit(&[delete, ("principal", "olga"), ("resource", "mapRuns/one"), ("outcome", "OK")]);
+    scene.expect_no_secret_in(&[]);
+}
+
+/// What calls as JSON come to is the same as of others.
+#[test]
+fn a_json_call_needs_them_too() {
+    let program = match curl() {
+        Ok(program) => program,
+        Err(reason) => return skipped("JSON by curl", &reason),
+    };
+    let scene = Scene::start("");
+    let call = |protocol: &str, principal: Option<&str>, method: &str| {
+        let mut command = Command::new(&program);
+        command.args([protocol, "--silent", "--show-error", "--json", "{}", "--write-out", " %{http_code}"]);
+        command.arg("--cacert").arg(scene.path("ca.pem"));
+        command.arg("--cert").arg(scene.path("client.pem")).arg("--key").arg(scene.path("client.key"));
+        if let Some(principal) = principal {
+            command.args(["--header", &format!("authorization: Bearer {}", token(principal))]);
+        }
+        command.arg(format!("{}/warifu.v1.MapRunService/{method}", scene.endpoint));
+        Process::start(command).finish().expect(0).stdout
+    };
+    for protocol in ["--http1.1", "--http2"] {
+        let listed = call(protocol, Some("vera"), "ListMapRuns");
+        assert!(listed.ends_with(" 200"), "{listed}");
+    }
+    for (principal, method, status, code) in [
+        (None, "ListMapRuns", 401, "unauthenticated"),
+        (Some("ghost"), "ListMapRuns", 401, "unauthenticated"),
+        (Some("vera"), "CreateMapRun", 403, "permission_denied"),
+        (Some("sam"), "DeleteMapRun", 403, "permission_denied"),
+    ] {
+        let refused = call("--http1.1", principal, method);
+        assert!(refused.contains(code) && refused.ends_with(&format!(" {status}")), "{refused}");
+    }
+    let create = ("method", "/warifu.v1.MapRunService/CreateMapRun");
+    scene.expect_audit(&[create, ("principal", "vera"), ("outcome", "PERMISSION_DENIED")]);
+
+    let mut anonymous = Command::new(&program);
+    anonymous.args(["--silent", "--json", "{}"]).arg("--cacert").arg(scene.path("ca.pem"));
+    anonymous.arg(format!("{}/warifu.v1.MapRunService/ListMapRuns", scene.endpoint));
+    let refused = Process::start(anonymous).finish();
+    assert!(refused.status != 0 && refused.stdout.is_empty(), "{refused:?}");
     scene.expect_no_secret_in(&[]);
 }
 
