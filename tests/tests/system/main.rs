@@ -21,6 +21,7 @@ mod compensation;
 mod concurrency;
 mod conformance;
 mod dev_server;
+mod documents;
 mod error_classes;
 mod exactness;
 mod exec_process;
