@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 use warifu_common::config::CallLimits;
 use warifu_common::status::ApiError;
 
+use super::accepted::WhileAccepted;
 use super::audit::{self, Resource};
 use super::authority::Denied;
 use super::rate::RateLimit;
@@ -56,6 +57,22 @@ impl Guard {
             })?;
         }
         Ok(principal)
+    }
+
+    /// Workers' streams are asked for every message that comes (`workers.rs`); others take nothing more once they are open.
+    fn while_accepted(
+        &self,
+        principal: Principal,
+        method: String,
+        response: Response<Body>,
+    ) -> Response<Body> {
+        match &self.authority {
+            Some(authority) if principal.is_known() && principal.role != Some(Role::Worker) => {
+                let authority = Arc::clone(authority);
+                response.map(|body| Body::new(WhileAccepted::new(authority, principal, method, body)))
+            }
+            Some(_) | None => response,
+        }
     }
 
     /// tonic says OUT_OF_RANGE of a message beyond the limit, and nothing else here does.
@@ -122,7 +139,7 @@ where
             if is_ours && (audit::is_refusal(code) || role::changes(&method)) {
                 audit::record(&principal, &method, resource.name(), code);
             }
-            Ok(response)
+            Ok(guard.while_accepted(principal, method, response))
         })
     }
 }

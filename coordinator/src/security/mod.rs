@@ -5,6 +5,7 @@
 //! that is refused leaves a line in the audit log.
 
 mod accept;
+mod accepted;
 mod audit;
 mod authority;
 mod guard;

@@ -194,6 +194,25 @@ fn a_token_that_was_taken_away_ends_a_workers_stream() {
 }
 
 #[test]
+fn a_token_that_was_taken_away_ends_a_watch_at_its_next_snapshot() {
+    let scene = Scene::start("");
+    put_users(&scene, 3);
+    scene.submit("sam", "one", &job("input")).expect(0);
+    let mut command = scene.bare(&["watch", "one"]);
+    command.env("WARIFU_TOKEN", token("vera"));
+    let watch = Process::start(command);
+    eventually("it watches", SOON, || watch.stderr().contains("one").then_some(()));
+    scene.revoke(&["vera"]);
+    eventually("the viewer is not known any more", SOON, || {
+        (scene.call("vera", &["list"]).status == REFUSED).then_some(())
+    });
+    scene.call("sam", &["stop", "one"]).expect(0);
+    watch.finish().expect(REFUSED).says(&["no valid token"]);
+    let watched = ("method", "/warifu.v1.MapRunService/WatchMapRun");
+    scene.expect_audit(&[watched, ("principal", "vera"), ("outcome", "UNAUTHENTICATED")]);
+}
+
+#[test]
 fn certificates_change_under_a_running_worker_and_nothing_fails() {
     let scene = Scene::start("");
     put_users(&scene, 6);
