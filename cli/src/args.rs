@@ -121,6 +121,8 @@ pub(crate) enum Command {
     SqlSchema(commands::sql_schema::SqlSchemaArgs),
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(commands::man::ManArgs),
 }
 
 /// Reads `500ms`, `30s`, `5m`, `1h30m`, or seconds without a unit.

@@ -12,6 +12,7 @@ pub(crate) mod get;
 mod limits;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod quickstart;
 pub(crate) mod quickstart_worker;
 pub(crate) mod redrive;
@@ -81,5 +82,6 @@ pub(crate) async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Cluster => cluster::cluster(&global, &output).await,
         Command::SqlSchema(args) => sql_schema::sql_schema(args, &output),
         Command::Completions(args) => completions::completions(args, &output),
+        Command::Man(args) => man::man(&args, &output),
     }
 }
