@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use warifu_common::config::{
     CompactionConfig, CoordinatorConfig, EtcdConfig, S3Config, Secret, Setting, StoreConfig,
 };
-use warifu_common::object_store::{ObjectStores, S3Settings, S3Store};
+use warifu_common::object_store::{AllowedObjects, ObjectStores, S3Settings, S3Store};
 use warifu_common::telemetry::{self, Service, Telemetry};
 use warifu_coordinator::state_store::etcd::{Compaction, EtcdSettings, EtcdStore, EtcdTls};
 use warifu_coordinator::state_store::{Member, SqliteStore, StateStore};
@@ -121,6 +121,7 @@ async fn serve(config: &CoordinatorConfig, telemetry: &mut Telemetry) -> anyhow:
         StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::connect(etcd_settings(config, etcd)?)?),
     };
     let objects = ObjectStores::s3_only(S3Store::connect(s3_settings(&config.s3)?).await);
+    let objects = AllowedObjects::new(Arc::new(objects), config.s3.clone());
     let listener = bind(config.server.listen).await?;
     let http_listener = bind(config.server.http_listen).await?;
     let mut coordinator = Coordinator::start(

@@ -171,7 +171,6 @@ impl Coordinator {
             store,
             objects,
             limits: settings.scheduler,
-            allowed: settings.allowed,
             redrive_requests: Arc::default(),
             clock: settings.clock.clone(),
             shard_bytes: settings.shard_bytes,

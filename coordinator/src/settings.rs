@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use warifu_common::config::{AccessRules, CoordinatorConfig};
+use warifu_common::config::CoordinatorConfig;
 use warifu_common::security::{BearerToken, FileProblem, SecureDial};
 use warifu_common::transport::{Dial, Tcp};
 use warifu_model::spec::DEFAULT_SHARD_BYTES;
@@ -22,8 +22,6 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// How long ended runs are kept; absent: until they are deleted.
     pub retention: Option<Duration>,
-    /// What jobs may read and write.
-    pub allowed: AccessRules,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
     /// How other coordinators are reached.
@@ -50,7 +48,6 @@ impl Default for Settings {
             shard_bytes: DEFAULT_SHARD_BYTES,
             advertise: None,
             retention: None,
-            allowed: AccessRules::default(),
             clock: Arc::new(SystemClock),
             dial: Arc::new(Tcp),
             security: SecuritySettings::default(),
@@ -73,11 +70,11 @@ impl From<&CoordinatorConfig> for Settings {
                 max_header_bytes: config.limits.max_header_bytes,
                 max_columns: config.limits.max_columns,
                 max_staged_bytes: config.limits.max_staged_bytes,
+                allowed: config.s3.allowed.clone(),
                 ..warifu_scheduler::Config::default()
             },
             advertise: Some(config.server.advertise.clone()),
             retention: Some(config.retention.map_runs),
-            allowed: config.s3.allowed.clone(),
             security: SecuritySettings {
                 tls: config.tls.clone(),
                 auth: config.auth.clone(),

@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use warifu_common::config::{ClientTlsConfig, S3Config, Secret, Source, WorkerConfig};
 use warifu_common::model::{HandlerName, IdError, Incarnation, WorkerId};
-use warifu_common::object_store::{InvalidCaFile, ObjectStore, ObjectStores, S3Settings, S3Store};
+use warifu_common::object_store::{
+    AllowedObjects, InvalidCaFile, ObjectStore, ObjectStores, S3Settings, S3Store,
+};
 use warifu_common::security::{BearerToken, SecureDial};
 use warifu_common::transport::Dial;
 use warifu_session::SessionSettings;
@@ -18,7 +20,7 @@ use warifu_session::SessionSettings;
 use crate::clock::{BootClock, Clock};
 use crate::handler::Handler;
 use crate::sdk::{Batch, BatchOutcome, Context, HandlerError, handler_of};
-use crate::{AllowedObjects, StateDir, Worker, WorkerError, WorkerMetrics};
+use crate::{StateDir, Worker, WorkerError, WorkerMetrics};
 
 /// Where settings come from that the code does not make.
 pub(crate) enum Basis {

@@ -14,7 +14,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should say where"))]
 
-mod allowed;
 mod attempt;
 mod builder;
 mod cache;
@@ -50,7 +49,6 @@ mod text;
 mod trace;
 mod worker;
 
-pub use allowed::AllowedObjects;
 pub use builder::WorkerBuilder;
 pub use clock::{BootClock, Clock};
 pub use log::log_to_stderr;

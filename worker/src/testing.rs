@@ -17,8 +17,8 @@ use warifu_common::model::protocol::{Grant, GrantedBatch, RunContext, ShardSpan,
 use warifu_common::model::spec::{Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec};
 use warifu_common::model::template::RunTemplates;
 use warifu_common::model::{
-    BatchOrdinal, HandlerName, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId, ShardNumber, Tolerance,
-    WallTime, WorkerId,
+    AccessRules, BatchOrdinal, HandlerName, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId,
+    ShardNumber, Tolerance, WallTime, WorkerId,
 };
 use warifu_common::object_store::{
     ListedObject, MIN_PART_BYTES, MissingThing, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
@@ -331,6 +331,7 @@ pub(crate) fn context(csv: &[u8]) -> RunContext {
         staging: ("system".to_owned(), "warifu/run-1/staged/".to_owned()),
         max_staged_bytes: 1 << 30,
         item_source: "s3://input/users.csv".to_owned(),
+        allowed: AccessRules::default(),
     }
 }
 

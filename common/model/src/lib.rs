@@ -6,6 +6,7 @@
 //!
 //! Start at [`spec::MapRunSpec`] for what users ask for, at [`protocol`] for the lease protocol.
 
+mod access;
 mod adaptive;
 mod batch;
 mod batch_size;
@@ -25,6 +26,7 @@ mod tolerance;
 mod trace;
 mod view;
 
+pub use access::{AccessRules, NotAllowed};
 pub use adaptive::{AdaptedLimit, AdaptiveConcurrency, LimitReason};
 pub use batch::{BatchPlace, BatchState, BatchView};
 pub use batch_size::{AutoSize, BatchSize, DEFAULT_MOST_ITEMS, FirstItems};

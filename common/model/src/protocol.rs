@@ -15,8 +15,9 @@ use warifu_dataset::{ByteRange, Checkpoint, EntryState, Header, Probe, ShardScan
 use crate::spec::MapRunSpec;
 use crate::template::TemplateFacts;
 use crate::{
-    BatchOrdinal, CallFailure, CompensationCall, HandlerName, Incarnation, LeaderTerm, LeaseId, MapRunId,
-    PartRef, RangeSet, ReportNumber, SessionId, ShardNumber, SourcePlace, WallTime, WorkerHandler, WorkerId,
+    AccessRules, BatchOrdinal, CallFailure, CompensationCall, HandlerName, Incarnation, LeaderTerm, LeaseId,
+    MapRunId, PartRef, RangeSet, ReportNumber, SessionId, ShardNumber, SourcePlace, WallTime, WorkerHandler,
+    WorkerId,
 };
 
 /// What a worker says.
@@ -297,6 +298,8 @@ pub struct RunContext {
     pub max_staged_bytes: u64,
     /// Where templates say that items come from; a rewritten source stands for the first one.
     pub item_source: String,
+    /// What manifests and listings of the source may name.
+    pub allowed: AccessRules,
 }
 
 impl RunContext {

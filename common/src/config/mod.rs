@@ -26,7 +26,7 @@ pub use coordinator::{
     CallLimits, CoordinatorConfig, LeaseConfig, LimitConfig, RetentionConfig, ServerConfig,
 };
 pub use handlers::{ConfiguredHandler, HandlerConfig};
-pub use parts::{AccessRules, S3Config, Secret, TelemetryConfig, parse_duration, redacted_url};
+pub use parts::{S3Config, Secret, TelemetryConfig, parse_duration, redacted_url};
 pub use s3_options::{S3Encryption, S3Options, S3RequestPayer};
 pub use security::{AuthConfig, ClientTlsConfig, JwtConfig, JwtKeys, ServerTlsConfig};
 pub use source::{Setting, Source};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use warifu_model::AccessRules;
 
 use super::ConfigError;
 use super::s3_options::S3Options;
@@ -142,7 +143,7 @@ impl S3Config {
             force_path_style: section.boolean("force_path_style").unwrap_or(false),
             system_bucket: section.filled_text("system_bucket"),
             system_prefix: if prefix.is_empty() || prefix.ends_with('/') { prefix } else { prefix + "/" },
-            allowed: AccessRules(allowed),
+            allowed: AccessRules::new(allowed),
             options: S3Options::read(&mut section),
         };
         section.finish();
@@ -153,23 +154,6 @@ impl S3Config {
 fn is_pattern(pattern: &str) -> bool {
     let scheme = pattern.starts_with("s3://") || pattern.starts_with("file:///");
     scheme && pattern.find('*').is_none_or(|star| star + 1 == pattern.len())
-}
-
-/// What jobs may read and write.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(transparent)]
-pub struct AccessRules(Option<Vec<String>>);
-
-impl AccessRules {
-    /// True if no rule was given, and for what a rule names: `s3://bucket/key` whole, or all that begins as one that
-    /// ends in `*`.
-    pub fn permit(&self, place: &str) -> bool {
-        let Some(patterns) = &self.0 else { return true };
-        patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => place.starts_with(start),
-            None => place == pattern,
-        })
-    }
 }
 
 /// `[telemetry]`
@@ -257,14 +241,5 @@ mod tests {
             assert_eq!(redacted_url(url), redacted);
         }
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
-    }
-
-    #[test]
-    fn access_rules_permit_what_they_name() {
-        let rules = AccessRules(Some(vec!["s3://input/*".into(), "s3://out/one.csv".into()]));
-        assert!(rules.permit("s3://input/a.csv") && rules.permit("s3://out/one.csv"));
-        assert!(!rules.permit("s3://input2/a.csv") && !rules.permit("s3://out/one.csv2"));
-        assert!(AccessRules(None).permit("s3://anything/at/all"));
-        assert!(!AccessRules(Some(Vec::new())).permit("s3://input/a.csv"));
     }
 }

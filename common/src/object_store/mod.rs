@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+mod allowed;
 mod error;
 mod local;
 mod location;
@@ -28,6 +29,7 @@ mod stores;
 mod tests;
 mod upload;
 
+pub use allowed::AllowedObjects;
 pub use error::{MissingThing, ObjectAction, ObjectError};
 pub use local::LocalFiles;
 pub use location::{InvalidLocation, ObjectLocation};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use warifu_model::AccessRules;
+
 /// Settings of the core.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -63,6 +65,8 @@ pub struct Config {
     pub max_columns: u32,
     /// The most bytes that a staged object may take: what a small compressed object may become.
     pub max_staged_bytes: u64,
+    /// What jobs may read and write.
+    pub allowed: AccessRules,
     /// Rules left out on purpose, by tests that prove that the simulation notices.
     #[cfg(feature = "broken_rules")]
     pub broken: Option<crate::BrokenRule>,
@@ -106,6 +110,7 @@ impl Default for Config {
             max_header_bytes: 256 * 1024,
             max_columns: 65_536,
             max_staged_bytes: 100 << 30,
+            allowed: AccessRules::default(),
             #[cfg(feature = "broken_rules")]
             broken: None,
         }

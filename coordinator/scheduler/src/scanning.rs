@@ -366,6 +366,7 @@ impl MapRun {
             staging: staging_place(config, &self.id),
             max_staged_bytes: config.max_staged_bytes,
             item_source: self.spec.item_source(),
+            allowed: config.allowed.clone(),
             results,
         });
         self.context = Some(context.clone());

@@ -7,8 +7,8 @@ use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
 use warifu_model::spec::MapRunSpec;
 use warifu_model::{
-    BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, TraceParent,
-    WallTime, Warning, WorkerState,
+    BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, NotAllowed,
+    SourceObjects, TraceParent, WallTime, Warning, WorkerState,
 };
 use warifu_scheduler::{CreateMapRun, Event, compensation_warning, handler_warning};
 
@@ -93,21 +93,26 @@ fn check(request: &v1::CreateMapRunRequest) -> Result<Checked, ApiError> {
 }
 
 /// Checks that the cluster lets jobs read and write where the specification says, and that failures have a place.
-fn check_places(context: &Context, spec: &MapRunSpec) -> Result<(), ApiError> {
+pub(super) fn check_places(context: &Context, spec: &MapRunSpec) -> Result<(), ApiError> {
     let mut violations = Vec::new();
-    let mut require_allowed = |field: &str, place: ObjectLocation| {
-        if !context.allowed.permit(&place.to_string()) {
-            let text = format!("{place} is not among what this cluster lets jobs use ([s3] allowed)");
-            violations.push(FieldViolation::new(field, text));
-        }
+    let allowed = &context.limits.allowed;
+    let mut require = |field: &str, checked: Result<(), NotAllowed>| {
+        violations.extend(checked.err().map(|error| FieldViolation::new(field, error.to_string())));
     };
     let reader = &spec.item_reader;
     let stages = spec.items.is_some() || reader.needs_staging();
     if spec.items.is_none() {
-        require_allowed("spec.item_reader.key", ObjectLocation::new(&reader.bucket, &reader.key));
+        match reader.objects {
+            SourceObjects::Listed | SourceObjects::Flattened => {
+                require("spec.item_reader.prefix", allowed.check_prefix(&reader.bucket, &reader.key));
+            }
+            SourceObjects::One | SourceObjects::Inventory | SourceObjects::Named => {
+                require("spec.item_reader.key", allowed.check_object(&reader.bucket, &reader.key));
+            }
+        }
     }
     if let Some(writer) = &spec.result_writer {
-        require_allowed("spec.result_writer.prefix", ObjectLocation::new(&writer.bucket, &writer.prefix));
+        require("spec.result_writer.prefix", allowed.check_prefix(&writer.bucket, &writer.prefix));
     } else if context.limits.system_location.0.is_empty() {
         let text = "is required: this cluster has no [s3] system_bucket, where failures would go without it";
         violations.push(FieldViolation::new("spec.result_writer", text));

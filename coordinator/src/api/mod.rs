@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use warifu_common::config::AccessRules;
 use warifu_common::object_store::ObjectStore;
 use warifu_common::wire::InvalidRequest;
 use warifu_model::{MapRunId, WorkerId};
@@ -47,8 +46,6 @@ pub(crate) struct Context {
     pub(crate) objects: Arc<dyn ObjectStore>,
     /// Limits that are pinned into runs.
     pub(crate) limits: Config,
-    /// What jobs may read and write.
-    pub(crate) allowed: AccessRules,
     pub(crate) redrive_requests: Arc<RedriveRequests>,
     /// What tells the time.
     pub(crate) clock: Arc<dyn Clock>,

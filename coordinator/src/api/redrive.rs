@@ -9,6 +9,7 @@ use warifu_model::spec::LimitsUpdate;
 use warifu_model::{FailureCounts, ItemCounts, MapRunId, MapRunState, MapRunView};
 use warifu_scheduler::{AlertLevel, Event};
 
+use super::create::check_places;
 use super::{ApiError, Context, map_run_id};
 
 /// Runs whose latest redrive request is remembered; the first ids make room.
@@ -46,12 +47,14 @@ pub(super) async fn redrive(
     if request.validate_only {
         return would_begin(context, map_run, update).await;
     }
-    if !request.request_id.is_empty() {
-        let view = context.view(&map_run).await?;
-        if context.redrive_requests.is_repeat(&map_run, &request.request_id, view.redrive_count) {
-            return Ok(v1::MapRun::from(&view));
-        }
+    let view = context.view(&map_run).await?;
+    if !request.request_id.is_empty()
+        && context.redrive_requests.is_repeat(&map_run, &request.request_id, view.redrive_count)
+    {
+        return Ok(v1::MapRun::from(&view));
     }
+    // What the cluster allows may be less than when the run was created.
+    check_places(context, &view.spec)?;
     context.change(move |request| Event::RedriveRequested { request, map_run, update }).await
 }
 
@@ -65,6 +68,7 @@ async fn would_begin(context: &Context, id: MapRunId, update: LimitsUpdate) -> R
     if view.state == MapRunState::Succeeded && view.item_counts.succeeded == view.item_counts.total {
         return Err(ApiError::NothingToRedrive(id));
     }
+    check_places(context, &view.spec)?;
     begin(&mut view, update);
     Ok(v1::MapRun::from(&view))
 }

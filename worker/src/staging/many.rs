@@ -104,8 +104,11 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// Pins one of the source's objects. The owner that the job expects is that of the bucket that it names.
+    /// Pins one of the source's objects, if the cluster lets jobs read it. The owner that the job expects is that of the
+    /// bucket that it names.
     fn pin(&self, location: &ObjectLocation) -> Result<PinnedObject, RunFault> {
+        let checked = self.run.context.allowed.check_object(&location.bucket, &location.key);
+        checked.map_err(|error| fault::unreadable_here(format!("{}: {error}", self.run.object.location)))?;
         let reader = &self.run.context.spec.item_reader;
         let owner = reader.expected_bucket_owner.as_deref().filter(|_| location.bucket == reader.bucket);
         self.shop.pin(location, owner)
@@ -114,6 +117,8 @@ impl Staging<'_> {
     fn manifest(&self) -> Result<Vec<u8>, RunFault> {
         let mut text = Vec::new();
         let place = &self.run.object.location;
+        let checked = self.run.context.allowed.check_object(&place.bucket, &place.key);
+        checked.map_err(|error| fault::unreadable_here(error.to_string()))?;
         self.shop.read_object(&self.run.object, |bytes| {
             text.extend_from_slice(bytes);
             if text.len() as u64 > MAX_MANIFEST_BYTES {
@@ -131,6 +136,8 @@ impl Staging<'_> {
         mut visit: impl FnMut(ListedObject) -> Result<(), RunFault>,
     ) -> Result<(), RunFault> {
         let reader = &self.run.context.spec.item_reader;
+        let checked = self.run.context.allowed.check_prefix(&reader.bucket, &reader.key);
+        checked.map_err(|error| fault::unreadable_here(error.to_string()))?;
         let (store, mut after) = (&self.shop.store, String::new());
         loop {
             if self.shop.cancel.is_cancelled() {

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use warifu_common::model::protocol::RunContext;
-use warifu_common::model::{CsvEncoding, InputForm, SourceObjects, error_name};
+use warifu_common::model::{AccessRules, CsvEncoding, InputForm, SourceObjects, error_name};
 
 use super::*;
 use crate::testing::{MemoryStore, context, open_run};
@@ -187,4 +187,48 @@ async fn manifests_name_the_data_files() {
     add("m/list.csv", b"input/d/2.jsonl\n".to_vec());
     let cause = staged(&store, run_over("m/list.csv", 16, named)).await.unwrap_err();
     assert!(cause.contains("m/list.csv, line 1"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cluster_does_not_allow_ends_the_run_whatever_names_it() {
+    let store = Arc::new(MemoryStore::default());
+    let add = |bucket: &str, key: &str, text: &str| {
+        let location = warifu_common::object_store::ObjectLocation::new(bucket, key);
+        store.objects.lock().unwrap().insert(location, text.to_owned().into());
+    };
+    add("secret", "a.csv", "1");
+    add("system", "warifu/run-2/failures.csv", "1");
+    add("input", "team-a/1.csv", "a\n1\n");
+    let items_of = async |key: &str, text: &str, objects| {
+        add("input", key, text);
+        let run = run_over(key, text.len(), |context| {
+            context.allowed = AccessRules::new(Some(vec!["s3://input/team-a/*".to_owned()]));
+            context.spec.item_reader.objects = objects;
+        });
+        staged(&store, run).await.map(|(items, _)| items)
+    };
+    let list = "team-a/list.txt";
+    for forbidden in
+        ["s3://secret/a.csv", "s3://system/warifu/run-2/failures.csv", "s3://input/team-a/../team-b/1.csv"]
+    {
+        let text = format!("s3://input/team-a/1.csv\n{forbidden}\n");
+        let cause = items_of(list, &text, SourceObjects::Named).await.unwrap_err();
+        let told = format!("s3://input/{list}: {forbidden} is not among what this cluster lets jobs use");
+        assert!(cause.starts_with(&told) && cause.contains("[s3] allowed"), "{cause}");
+    }
+    let allowed = items_of(list, "s3://input/team-a/1.csv\n", SourceObjects::Named).await;
+    assert_eq!(allowed.unwrap(), "{\"a\":\"1\"}\n");
+    for bucket in ["secret", "arn:aws:s3:::secret", "input/team-a/../../secret"] {
+        let text = format!(
+            r#"{{"destinationBucket":"{bucket}","fileFormat":"CSV","fileSchema":"a","files":[{{"key":"a.csv"}}]}}"#
+        );
+        let cause = items_of("team-a/manifest.json", &text, SourceObjects::Inventory).await.unwrap_err();
+        assert!(cause.contains("secret/a.csv is not among what this cluster lets jobs use"), "{cause}");
+    }
+    let cause = items_of("team-b/list.txt", "", SourceObjects::Named).await.unwrap_err();
+    assert!(cause.starts_with("s3://input/team-b/list.txt is not among"), "{cause}");
+    for objects in [SourceObjects::Listed, SourceObjects::Flattened] {
+        let cause = items_of("team-", "", objects).await.unwrap_err();
+        assert!(cause.starts_with("s3://input/team- is not among"), "{cause}");
+    }
 }

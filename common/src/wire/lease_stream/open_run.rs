@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use prost_types::Timestamp;
 use warifu_dataset::Header;
-use warifu_model::WallTime;
 use warifu_model::protocol::{RunContext, SourcePin};
 use warifu_model::spec::MapRunSpec;
+use warifu_model::{AccessRules, WallTime};
 
 use super::InvalidMessage;
 use super::identity::{map_run, required};
@@ -37,6 +37,10 @@ impl From<&RunContext> for v1::OpenRun {
             staging: Some(location(&context.staging)),
             max_staged_bytes: context.max_staged_bytes,
             item_source: context.item_source.clone(),
+            allowed: context
+                .allowed
+                .patterns()
+                .map(|patterns| v1::AccessRules { patterns: patterns.to_vec() }),
             trace_parent: context.spec.trace_parent.as_ref().map_or_else(String::new, ToString::to_string),
         }
     }
@@ -65,6 +69,7 @@ pub(super) fn read(context: v1::OpenRun) -> Result<Arc<RunContext>, InvalidMessa
         staging: read_location(required(context.staging, "staging")?),
         max_staged_bytes: context.max_staged_bytes,
         item_source: context.item_source,
+        allowed: AccessRules::new(context.allowed.map(|allowed| allowed.patterns)),
     }))
 }
 

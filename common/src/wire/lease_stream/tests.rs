@@ -193,6 +193,7 @@ itemProcessor: {handler: echo, retry: [{errorEquals: [States.ALL], jitterStrateg
         staging: ("system".into(), "warifu/run-1/staged/".into()),
         max_staged_bytes: 1 << 40,
         item_source: "s3://input/users.csv".into(),
+        allowed: AccessRules::new(Some(vec!["s3://input/*".into()])),
     }
 }
 

@@ -78,8 +78,14 @@ impl Harness {
 
     /// Ends the coordinator and starts another on the same store.
     pub(super) async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same, with settings changed.
+    pub(super) async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
         self.coordinator.shutdown().await.unwrap();
-        let settings = usual_settings(&self.directory);
+        let mut settings = usual_settings(&self.directory);
+        change(&mut settings);
         Self::start_on(self.directory, self.store, settings).await
     }
 

@@ -5,6 +5,7 @@ use tonic::Code;
 use warifu_common::config::{CoordinatorConfig, Source};
 use warifu_common::wire::v1;
 use warifu_common::wire::v1::map_run::State;
+use warifu_model::AccessRules;
 
 use super::harness::{CSV, DEADLINE, Harness, code_and_reason, violated_fields};
 use crate::Settings;
@@ -272,4 +273,45 @@ async fn jobs_may_use_only_what_the_cluster_allows() {
     let mut harness = Harness::start_with(Some(settings)).await;
     let refused = harness.create("run-1", harness.spec()).await.unwrap_err();
     assert_eq!(violated_fields(&refused), ["spec.item_reader.key", "spec.result_writer"]);
+    let preview = v1::CreateMapRunRequest { validate_only: true, ..harness.request("run-1", harness.spec()) };
+    let refused = harness.map_runs.create_map_run(preview).await.unwrap_err();
+    assert_eq!(violated_fields(&refused), ["spec.item_reader.key", "spec.result_writer"]);
+}
+
+#[tokio::test]
+async fn prefixes_are_read_and_written_only_if_all_under_them_is_allowed() {
+    let text = "[store]\npath = \"unused\"\n[s3]\nallowed = [\"s3://b/in/*\", \"s3://b/out\"]";
+    let source = Source::new(None, text, Default::default(), Vec::new()).unwrap();
+    let settings = Settings::from(&CoordinatorConfig::from_source(source).unwrap());
+    let mut harness = Harness::start_with(Some(settings)).await;
+    for prefix in ["", "i", "in", "out", "out/"] {
+        let mut spec = harness.spec();
+        let reader = v1::ItemReader { bucket: "b".into(), prefix: prefix.into(), ..Default::default() };
+        let resource = "arn:aws:states:::s3:listObjectsV2".into();
+        spec.item_reader = Some(v1::ItemReader { resource, ..reader });
+        spec.result_writer =
+            Some(v1::ResultWriter { bucket: "b".into(), prefix: "out".into(), ..Default::default() });
+        let refused = harness.create("run-1", spec).await.unwrap_err();
+        let fields = violated_fields(&refused);
+        for field in ["spec.item_reader.prefix", "spec.result_writer.prefix"] {
+            assert!(fields.iter().any(|found| found == field), "{prefix:?}: {field} is not among {fields:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_reads_only_what_the_cluster_allows_by_then() {
+    let mut harness = Harness::start().await;
+    harness.create("run-1", harness.spec()).await.unwrap();
+    harness.stop("mapRuns/run-1").await.unwrap();
+    let narrow = |settings: &mut Settings| {
+        settings.scheduler.allowed = AccessRules::new(Some(vec!["s3://elsewhere/*".into()]));
+    };
+    let mut harness = harness.restart_with(narrow).await;
+    for validate_only in [true, false] {
+        let request =
+            v1::RedriveMapRunRequest { name: "mapRuns/run-1".into(), validate_only, ..Default::default() };
+        let refused = harness.map_runs.redrive_map_run(request).await.unwrap_err();
+        assert_eq!(violated_fields(&refused), ["spec.item_reader.key"]);
+    }
 }
