@@ -51,6 +51,11 @@ bench megabytes="256":
 exhaustive:
     cargo test -p warifu-dataset --test exhaustive
 
+# The images from a release build, without a daemon, each run as production does; needs buildah and podman
+images:
+    bash deploy/images/stage static
+    bash deploy/images/verify
+
 # The scan on arbitrary bytes; needs a nightly compiler and cargo-fuzz
 fuzz seconds="600":
     cargo +nightly fuzz run scan_and_compose -- -max_total_time={{seconds}}
