@@ -46,6 +46,7 @@ mod quickstart;
 mod recovery_times;
 mod redrive;
 mod result_forms;
+mod rolling_upgrade;
 mod rust_sdk;
 mod scaler;
 mod security;
