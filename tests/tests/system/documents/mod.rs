@@ -99,6 +99,23 @@ fn every_command_is_run_somewhere() {
 }
 
 #[test]
+fn every_reason_and_every_alert_is_explained() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+    let explained = read("docs/troubleshooting.md");
+    let is_explained =
+        |name: &str| explained.split(|c: char| c != '_' && !c.is_alphanumeric()).any(|word| word == name);
+    let (proto, alerts) =
+        (read("proto/warifu/v1/error_reason.proto"), read("deploy/observability/alerts.yml"));
+    let reasons = proto.lines().filter_map(|line| line.trim().split_once(" = ")).map(|(name, _)| name);
+    let reasons: Vec<_> = reasons.filter(|name| *name != "syntax" && *name != "REASON_UNSPECIFIED").collect();
+    let alerts: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(reasons.len() > 20 && alerts.len() > 5, "{reasons:?} {alerts:?}");
+    for name in reasons.into_iter().chain(alerts) {
+        assert!(is_explained(name), "docs/troubleshooting.md says nothing of {name}");
+    }
+}
+
+#[test]
 fn the_quick_start_works_step_by_step() {
     let mut session = Session::start("docs/quickstart.md", &[("users.csv", USERS), ("check.py", CHECK)]);
     session.write("job.yaml", &first_block("docs/quickstart.md", "yaml"));
