@@ -12,6 +12,8 @@ mod free_form;
 mod job_file;
 mod overrides;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 mod tree;
 mod well_known;
