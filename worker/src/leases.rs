@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
-use warifu_common::model::protocol::{CallOutcome, FailedItems, Grant, GrantedBatch};
+use warifu_common::model::protocol::{CallOutcome, FailedItems, Grant, GrantedBatch, ReportVerdict};
 use warifu_common::model::{
     BatchOrdinal, CallFailure, HandlerName, LeaseId, MapRunId, RangeSet, ReportNumber,
 };
@@ -44,6 +44,8 @@ struct Lease {
     grant: Arc<Grant>,
     /// None if the run is not traced.
     span: Span,
+    /// Of the report that waits for its answer.
+    commit: Span,
     shelf: Arc<Shelf>,
     /// Absent if nothing is read.
     reader: Option<AbortHandle>,
@@ -87,6 +89,7 @@ impl Leases {
             run,
             handler,
             span,
+            commit: Span::none(),
             shelf,
             reader,
             running: BTreeMap::new(),
@@ -196,6 +199,22 @@ impl Leases {
     /// The span of the storing of a report of a lease.
     pub(crate) fn report_span(&self, lease: LeaseId, number: ReportNumber) -> Span {
         self.open.get(&lease).map_or_else(Span::none, |lease| trace::report(&lease.span, number.0))
+    }
+
+    /// Takes note that a report was sent, perhaps once more.
+    pub(crate) fn report_sent(&mut self, lease: LeaseId, number: ReportNumber) {
+        if let Some(lease) = self.open.get_mut(&lease) {
+            lease.commit = trace::commit(&lease.span, number.0);
+        }
+    }
+
+    /// Takes note of its answer.
+    pub(crate) fn report_answered(&mut self, lease: LeaseId, verdict: &ReportVerdict) {
+        let Some(lease) = self.open.get_mut(&lease) else { return };
+        let commit = std::mem::replace(&mut lease.commit, Span::none());
+        if let ReportVerdict::Refused { .. } = verdict {
+            mark_failed(&commit);
+        }
     }
 
     /// The run and the redrive that a lease is for.

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
-use warifu_common::model::protocol::{Grant, RunFault, ScanOrder, WorkerMessage};
+use warifu_common::model::protocol::{CoordinatorMessage, Grant, RunFault, ScanOrder, WorkerMessage};
 use warifu_common::model::{HandlerName, LeaseId, MapRunId, RangeSet, ReportNumber, Timestamp, WorkerId};
 use warifu_common::object_store::ObjectStore;
 use warifu_session::{ConnectionId, SessionEffect, SessionEffects, SessionEvent, SessionState};
@@ -156,6 +156,9 @@ impl Session {
     }
 
     fn step(&mut self, event: SessionEvent) {
+        if let SessionEvent::Received(_, CoordinatorMessage::ReportAnswer { lease, verdict, .. }) = &event {
+            self.leases.report_answered(*lease, verdict);
+        }
         let now = self.now();
         self.parts.state.step(now, event, &mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
@@ -210,6 +213,9 @@ impl Session {
     fn send(&mut self, id: ConnectionId, message: WorkerMessage) {
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.id == id) else { return };
         let Some(outbox) = &stream.outbox else { return };
+        if let WorkerMessage::Report(report) = &message {
+            self.leases.report_sent(report.lease, report.number);
+        }
         if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(message) {
             warn!("the coordinator does not take messages, the stream is given up");
             self.disconnect(id);

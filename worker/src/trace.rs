@@ -1,4 +1,5 @@
-//! Spans of a worker's work: a lease; in it the reading, batches with their handler calls, and the storing of results.
+//! Spans of a worker's work: a lease; in it the reading, batches with their handler calls, the storing of results, and
+//! the coordinator's commit.
 //!
 //! A run that is not traced, or whose trace is not sampled, has none of them.
 
@@ -44,6 +45,11 @@ pub(crate) fn handler(name: &str, items: usize) -> Span {
 /// The storing of a report's files.
 pub(crate) fn report(lease: &Span, number: u32) -> Span {
     within(lease, || traced_span!(None; "report", report = number))
+}
+
+/// The coordinator's storing of a report's outcomes: from when it was sent until the answer.
+pub(crate) fn commit(lease: &Span, number: u32) -> Span {
+    within(lease, || traced_span!(None; "commit", otel.kind = "client", report = number))
 }
 
 fn within(outer: &Span, open: impl FnOnce() -> Span) -> Span {

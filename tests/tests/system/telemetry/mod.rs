@@ -90,7 +90,7 @@ fn one_trace_leads_from_the_client_to_the_handler_over_a_change_of_leader() {
     }
     let trace = &spans[0].trace;
     assert!(spans.iter().all(|span| span.trace == *trace), "{spans:#?}");
-    for name in ["read", "report"] {
+    for name in ["read", "report", "commit"] {
         assert!(spans.iter().any(|span| span.name == name), "no {name}: {spans:#?}");
     }
     let handlers = spans.iter().filter(|span| span.name == "handler");
