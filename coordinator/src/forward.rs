@@ -6,20 +6,20 @@
 //! **Invariant:** a call is passed on once at most; the process that gets it answers for itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, poll_fn};
+use futures::future::poll_fn;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request, Response};
 use tonic::transport::Channel;
-use tower::{Layer, Service};
+use tower::Service as _;
 use warifu_common::transport::{self, Dial};
 
 use crate::api::ApiError;
 use crate::driver::{DriverHandle, Leadership};
+use crate::intercept::{Intercept, Services};
 use crate::state_store::Leader;
 
 /// What marks a call that was passed on.
@@ -113,58 +113,25 @@ fn is_for_the_leader(request: &Request<Body>) -> bool {
     FORWARDED_SERVICES.iter().any(|service| path.starts_with(service))
 }
 
-/// The service that is ready, for one call; its clone stays, and has to become ready first.
-pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
-    let clone = service.clone();
-    std::mem::replace(service, clone)
-}
-
-impl<S> Layer<S> for Forward {
-    type Service = Forwarding<S>;
-
-    fn layer(&self, inner: S) -> Forwarding<S> {
-        Forwarding { forward: self.clone(), inner }
-    }
-}
-
-/// The services behind the layer.
-#[derive(Clone)]
-pub(crate) struct Forwarding<S> {
-    forward: Forward,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Forwarding<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut inner = take_ready(&mut self.inner);
+impl Intercept for Forward {
+    async fn intercept<S: Services>(
+        self,
+        mut services: S,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, S::Error> {
         if !is_for_the_leader(&request) {
-            return Box::pin(inner.call(request));
+            return services.call(request).await;
         }
         // One hop at most: who passed it on may have been wrong about this process, and must hear so.
         let was_passed_on = request.headers().contains_key(FORWARDED);
-        let forward = self.forward.clone();
-        Box::pin(async move {
-            match forward.leadership().await {
-                Leadership::Elsewhere(leader) if !was_passed_on => Ok(forward.pass_on(leader, request).await),
-                Leadership::Nobody { problem: Some(problem) } => {
-                    Ok(refuse(ApiError::StoreUnavailable((*problem).into())))
-                }
-                Leadership::Here(_) | Leadership::Elsewhere(_) | Leadership::Nobody { problem: None } => {
-                    inner.call(request).await
-                }
+        match self.leadership().await {
+            Leadership::Elsewhere(leader) if !was_passed_on => Ok(self.pass_on(leader, request).await),
+            Leadership::Nobody { problem: Some(problem) } => {
+                Ok(refuse(ApiError::StoreUnavailable((*problem).into())))
             }
-        })
+            Leadership::Here(_) | Leadership::Elsewhere(_) | Leadership::Nobody { problem: None } => {
+                services.call(request).await
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ mod clock;
 mod driver;
 mod forward;
 mod http;
+mod intercept;
 mod json;
 mod manifest;
 mod metrics;

@@ -21,6 +21,7 @@ use crate::api::{Context, Fleet, MapRuns, Scaler};
 use crate::driver::{Driver, DriverHandle};
 use crate::forward::Forward;
 use crate::http::Admission;
+use crate::intercept::Before;
 use crate::json::JsonCalls;
 use crate::metrics::{MetricGatherer, Metrics};
 use crate::security::{Authority, Connections, Guard, WorkerGuard};
@@ -130,7 +131,7 @@ impl Coordinator {
     ) -> Result<CoordinatorHandle, StartError> {
         let grpc_addr = listener.local_addr().map_err(StartError::Listener)?;
         let security = &settings.security;
-        let certificates = security.tls.as_ref().map(ServerCertificates::for_grpc).transpose()?;
+        let certificates = security.tls.as_ref().map(ServerCertificates::for_api).transpose()?;
         let stop = CancellationToken::new();
         // Dropped when the server has ended: then nothing more is taken.
         let taking = stop.clone().drop_guard();
@@ -285,9 +286,9 @@ fn serve_grpc<C: Connection>(
         .max_concurrent_streams(limits.max_streams_per_connection)
         // Calls as JSON come over HTTP/1.1 as well; all behind this layer sees gRPC.
         .accept_http1(true)
-        .layer(JsonCalls)
-        .layer(Guard::new(authority, limits))
-        .layer(Forward::new(context.driver.clone(), dial, stop.clone()))
+        .layer(Before(JsonCalls))
+        .layer(Before(Guard::new(authority, limits)))
+        .layer(Before(Forward::new(context.driver.clone(), dial, stop.clone())))
         .add_service(map_runs.max_decoding_message_size(most))
         .add_service(fleet.max_decoding_message_size(most))
         .add_service(transport::external_scaler(Scaler { context: context.clone() }))

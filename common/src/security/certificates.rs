@@ -21,8 +21,8 @@ pub struct ServerCertificates {
 impl ServerCertificates {
     /// For the API: HTTP/2 for gRPC, HTTP/1.1 for JSON alone, and a certificate from every client if there is a
     /// `client_ca_file`.
-    pub fn for_grpc(config: &ServerTlsConfig) -> Result<Self, FileProblem> {
-        Self::open(config, "the gRPC server's certificates", &[b"h2", b"http/1.1"], false)
+    pub fn for_api(config: &ServerTlsConfig) -> Result<Self, FileProblem> {
+        Self::open(config, "the API server's certificates", &[b"h2", b"http/1.1"], false)
     }
 
     /// For HTTP: a client need not have a certificate (probes have none), but one that is shown must be right.

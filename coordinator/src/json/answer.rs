@@ -8,19 +8,35 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use warifu_common::transport::MAX_MESSAGE_BYTES;
 use warifu_common::wire::codec::{Method, failure_to_json};
 
-use super::{PREFIX_BYTES, STREAMING, UNARY};
+use super::{PREFIX_BYTES, STREAMING, TIMEOUT, UNARY, within};
 
 /// The flag of a stream's last message, which says how it ended.
 const END_OF_STREAM: u8 = 0b10;
 /// Of gRPC's answer, what means something to gRPC alone.
 const GRPC_HEADERS: [&str; 4] = ["grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding"];
 
-/// A call with one answer that has failed.
+/// A call that took longer than its caller wanted to wait.
+pub(super) fn late(method: &Method) -> Response<Body> {
+    let status = out_of_time();
+    if !method.is_streaming() {
+        return failure(&status);
+    }
+    let mut response = Response::new(Body::new(Full::from(end_of_stream(&status))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STREAMING));
+    response
+}
+
+fn out_of_time() -> Status {
+    Status::deadline_exceeded(format!("the time that {TIMEOUT} gives is over"))
+}
+
+/// A call that has failed, or one of which no answer began.
 pub(super) fn failure(status: &Status) -> Response<Body> {
     json_response(http_status(status.code()), &failure_to_json(status), HeaderMap::new())
 }
@@ -61,10 +77,12 @@ pub(super) fn stream(
     method: Method,
     response: Response<Body>,
     problem: Arc<OnceLock<Status>>,
+    deadline: Option<Instant>,
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let begun = Status::from_header_map(&head.headers).filter(|status| status.code() != Code::Ok);
-    let messages = Messages { method, body, problem, buffered: BytesMut::new(), end: begun, is_over: false };
+    let messages =
+        Messages { method, body, problem, deadline, buffered: BytesMut::new(), end: begun, is_over: false };
     let enveloped = futures::stream::unfold(messages, |mut messages| async move {
         let envelope = messages.next().await?;
         Some((Ok::<_, std::convert::Infallible>(Frame::data(envelope)), messages))
@@ -80,6 +98,7 @@ struct Messages {
     method: Method,
     body: Body,
     problem: Arc<OnceLock<Status>>,
+    deadline: Option<Instant>,
     /// The beginning of a message; never more than one of them and one frame of the body.
     buffered: BytesMut,
     /// How the stream ended, once that is known.
@@ -101,10 +120,11 @@ impl Messages {
                 self.is_over = true;
                 return Some(end_of_stream(self.problem.get().unwrap_or(&status)));
             }
-            match self.body.frame().await {
-                Some(Ok(frame)) => self.take_frame(frame),
-                Some(Err(status)) => self.end = Some(status),
-                None => self.end = Some(Status::unavailable("the stream broke off")),
+            match within(self.deadline, self.body.frame()).await {
+                Err(_) => self.end = Some(out_of_time()),
+                Ok(Some(Ok(frame))) => self.take_frame(frame),
+                Ok(Some(Err(status))) => self.end = Some(status),
+                Ok(None) => self.end = Some(Status::unavailable("the stream broke off")),
             }
         }
         None

@@ -7,22 +7,20 @@
 mod answer;
 
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, TE};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, Version};
 use http_body_util::{BodyExt as _, Limited, StreamBody};
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service};
 use warifu_common::status::ApiError;
 use warifu_common::wire::codec::{MAX_TEXT_BYTES, Method};
 
-use crate::forward::take_ready;
+use crate::intercept::{Intercept, Services};
 
 /// A call with one message as its answer.
 const UNARY: &str = "application/json";
@@ -30,9 +28,10 @@ const UNARY: &str = "application/json";
 const STREAMING: &str = "application/connect+json";
 /// Before each message of a stream: flags, and the length of what follows in bytes.
 const PREFIX_BYTES: usize = 5;
-/// How long a call may take, in milliseconds; passed on as gRPC's `grpc-timeout`, whose numbers have eight digits.
+/// How long a call may take, in milliseconds. It is kept here: gRPC's own `grpc-timeout` is looked at before all layers.
 const TIMEOUT: &str = "connect-timeout-ms";
-const MAX_TIMEOUT_DIGITS: usize = 8;
+/// As the protocol has it.
+const MAX_TIMEOUT_DIGITS: usize = 10;
 /// A request's body that takes longer to come is not waited for.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,57 +39,46 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JsonCalls;
 
-impl<S> Layer<S> for JsonCalls {
-    type Service = WithJson<S>;
-
-    fn layer(&self, inner: S) -> WithJson<S> {
-        WithJson { inner }
+impl Intercept for JsonCalls {
+    async fn intercept<S: Services>(
+        self,
+        mut services: S,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, S::Error> {
+        let Some(kind) = content_type(request.headers()) else { return services.call(request).await };
+        let call = match Call::begin(request, kind) {
+            Ok(call) => call,
+            Err(status) => return Ok(answer::failure(&status)),
+        };
+        let (method, problem, deadline) = (call.method, call.problem, call.deadline);
+        let Ok(response) = within(deadline, services.call(call.request)).await else {
+            return Ok(answer::late(&method));
+        };
+        let response = response?;
+        if method.is_streaming() {
+            return Ok(answer::stream(method, response, problem, deadline));
+        }
+        let answered = within(deadline, answer::single(&method, response, &problem)).await;
+        Ok(answered.unwrap_or_else(|_| answer::late(&method)))
     }
 }
 
-/// The services behind the layer.
-#[derive(Debug, Clone)]
-pub(crate) struct WithJson<S> {
-    inner: S,
+/// Waits until the deadline, if there is one.
+async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Result<F::Output, Elapsed> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await,
+        None => Ok(future.await),
+    }
 }
 
 /// A JSON call that has been understood as far as its headers say.
 struct Call {
     method: Method,
+    /// When its caller does not wait any more.
+    deadline: Option<Instant>,
     request: Request<Body>,
     /// Why its body could not be read as the method's request. Whoever reads the body sees only that it broke.
     problem: Arc<OnceLock<Status>>,
-}
-
-impl<S> Service<Request<Body>> for WithJson<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut inner = take_ready(&mut self.inner);
-        let Some(kind) = content_type(request.headers()) else { return Box::pin(inner.call(request)) };
-        Box::pin(async move {
-            let call = match Call::begin(request, kind) {
-                Ok(call) => call,
-                Err(status) => return Ok(answer::failure(&status)),
-            };
-            let (method, problem) = (call.method, call.problem);
-            let response = inner.call(call.request).await?;
-            if method.is_streaming() {
-                return Ok(answer::stream(method, response, problem));
-            }
-            Ok(answer::single(&method, response, &problem).await)
-        })
-    }
 }
 
 /// Which of the two kinds of JSON calls it is; `None` for all others.
@@ -122,38 +110,30 @@ impl Call {
             return refuse(Status::unimplemented("requests are not taken compressed"));
         }
         let deadline =
-            grpc_timeout(request.headers()).map_err(|message| Box::new(Status::invalid_argument(message)))?;
+            deadline(request.headers()).map_err(|message| Box::new(Status::invalid_argument(message)))?;
         let problem = Arc::default();
-        let request = as_grpc(request, method.clone(), deadline, Arc::clone(&problem));
-        Ok(Self { method, request, problem })
+        let request = as_grpc(request, method.clone(), Arc::clone(&problem));
+        Ok(Self { method, deadline, request, problem })
     }
 }
 
-fn grpc_timeout(headers: &HeaderMap) -> Result<Option<HeaderValue>, String> {
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, String> {
     let Some(timeout) = headers.get(TIMEOUT) else { return Ok(None) };
-    let digits = timeout.to_str().ok().filter(|text| {
-        (1..=MAX_TIMEOUT_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let digits = digits.ok_or_else(|| format!("{TIMEOUT} has at most {MAX_TIMEOUT_DIGITS} digits"))?;
-    Ok(HeaderValue::from_str(&format!("{digits}m")).ok())
+    let text = timeout.to_str().ok().filter(|text| text.len() <= MAX_TIMEOUT_DIGITS);
+    let milliseconds = text.and_then(|text| text.parse().ok());
+    let milliseconds = milliseconds
+        .ok_or_else(|| format!("{TIMEOUT} is a number of at most {MAX_TIMEOUT_DIGITS} digits"))?;
+    Ok(Some(Instant::now() + Duration::from_millis(milliseconds)))
 }
 
 /// The same call as gRPC makes it.
-fn as_grpc(
-    request: Request<Body>,
-    method: Method,
-    deadline: Option<HeaderValue>,
-    problem: Arc<OnceLock<Status>>,
-) -> Request<Body> {
+fn as_grpc(request: Request<Body>, method: Method, problem: Arc<OnceLock<Status>>) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     head.version = Version::HTTP_2;
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(CONTENT_ENCODING);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     head.headers.insert(TE, HeaderValue::from_static("trailers"));
-    if let Some(deadline) = deadline {
-        head.headers.insert("grpc-timeout", deadline);
-    }
     let message = async move {
         let read = read_request(&method, body).await;
         read.map(http_body::Frame::data).inspect_err(|status| {
@@ -188,4 +168,17 @@ fn only_message(enveloped: &[u8]) -> Result<&[u8], Status> {
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     let fits = prefix[0] == 0 && usize::try_from(length).is_ok_and(|length| length == message.len());
     if fits { Ok(message) } else { Err(form()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+        let never = futures::stream::pending::<Result<http_body::Frame<Bytes>, Status>>();
+        let method = Method::at("/warifu.v1.MapRunService/GetMapRun").unwrap();
+        let status = read_request(&method, Body::new(StreamBody::new(never))).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    }
 }

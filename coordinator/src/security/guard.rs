@@ -1,14 +1,11 @@
 //! The layer before all services: who calls, whether they may, how often, and the audit log's line of it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 use warifu_common::config::CallLimits;
 use warifu_common::status::ApiError;
 
@@ -17,7 +14,8 @@ use super::audit::{self, Resource};
 use super::authority::Denied;
 use super::rate::RateLimit;
 use super::{Authority, Peer, Principal, Role, role};
-use crate::forward::{PassedOn, take_ready};
+use crate::forward::PassedOn;
+use crate::intercept::{Intercept, Services};
 
 /// When to try again while too many connections are open.
 const CONNECTIONS_RETRY: Duration = Duration::from_secs(5);
@@ -88,58 +86,31 @@ impl Guard {
     }
 }
 
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: self.clone(), inner }
-    }
-}
-
-/// The services behind the layer.
-#[derive(Clone)]
-pub(crate) struct Guarded<S> {
-    guard: Guard,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let mut inner = take_ready(&mut self.inner);
-        let guard = self.guard.clone();
+impl Intercept for Guard {
+    async fn intercept<S: Services>(
+        self,
+        mut services: S,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, S::Error> {
         let method = request.uri().path().to_owned();
-        let principal = match guard.admit(&request) {
+        let principal = match self.admit(&request) {
             Ok(principal) => principal,
             Err(denied) => {
                 let status = Status::from(denied.error);
                 audit::record(&denied.principal, &method, "-", status.code());
-                return Box::pin(async move { Ok(status.into_http()) });
+                return Ok(status.into_http());
             }
         };
         let resource = Resource::default();
         request.extensions_mut().insert(resource.clone());
         request.extensions_mut().insert(principal.clone());
-        Box::pin(async move {
-            let response = inner.call(request).await?;
-            // The process that it was passed on to has written its line.
-            let is_ours = response.extensions().get::<PassedOn>().is_none();
-            let (response, code) = guard.with_known_code(response);
-            if is_ours && (audit::is_refusal(code) || role::changes(&method)) {
-                audit::record(&principal, &method, resource.name(), code);
-            }
-            Ok(guard.while_accepted(principal, method, response))
-        })
+        let response = services.call(request).await?;
+        // The process that it was passed on to has written its line.
+        let is_ours = response.extensions().get::<PassedOn>().is_none();
+        let (response, code) = self.with_known_code(response);
+        if is_ours && (audit::is_refusal(code) || role::changes(&method)) {
+            audit::record(&principal, &method, resource.name(), code);
+        }
+        Ok(self.while_accepted(principal, method, response))
     }
 }

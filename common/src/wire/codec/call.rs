@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn only_methods_that_clients_call_are_found() {
         assert!(Method::at("/warifu.v1.MapRunService/WatchMapRun").unwrap().is_streaming());
+        assert!(!Method::at("/externalscaler.ExternalScaler/GetMetrics").unwrap().is_streaming());
         for path in ["/warifu.v1.WorkerService/Connect", "/warifu.v1.MapRunService/Get", "/", "", "/a/b"] {
             assert!(Method::at(path).is_none(), "{path}");
         }

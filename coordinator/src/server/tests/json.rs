@@ -71,6 +71,7 @@ fn enveloped(message: &Json) -> Vec<u8> {
 
 const GET: &str = "warifu.v1.MapRunService/GetMapRun";
 const CREATE: &str = "warifu.v1.MapRunService/CreateMapRun";
+const WAIT: &str = "warifu.v1.MapRunService/WaitMapRun";
 const WATCH: &str = "warifu.v1.MapRunService/WatchMapRun";
 
 #[tokio::test]
@@ -99,8 +100,10 @@ async fn a_wrong_call_is_told_what_is_wrong() {
     call("warifu.v1.WorkerService/Connect", &[CALL], "{}").await.is_refused(501, "unimplemented", "Connect");
     let compressed = [CALL, ("content-encoding", "gzip")];
     call(GET, &compressed, "{}").await.is_refused(501, "unimplemented", "compressed");
-    let late = [CALL, ("connect-timeout-ms", "123456789")];
-    call(GET, &late, "{}").await.is_refused(400, "invalid_argument", "connect-timeout-ms");
+    for timeout in ["12345678901", "-1", "soon", ""] {
+        let headers = [CALL, ("connect-timeout-ms", timeout)];
+        call(GET, &headers, "{}").await.is_refused(400, "invalid_argument", "connect-timeout-ms");
+    }
     let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(MAX_TEXT_BYTES));
     call(GET, &[CALL], &large).await.is_refused(400, "invalid_argument", "limit");
 }
@@ -127,6 +130,26 @@ async fn a_run_is_watched_to_its_end_through_a_follower() {
     assert_eq!(*end, (2, json!({})));
     assert!(snapshots.iter().all(|(flags, _)| *flags == 0));
     assert_eq!(snapshots.last().unwrap().1["mapRun"]["state"], "ABORTED");
+}
+
+#[tokio::test]
+async fn a_call_ends_when_its_caller_does_not_wait_any_more() {
+    let mut harness = Harness::start().await;
+    let follower = harness.start_follower().await;
+    harness.create("a", harness.spec()).await.unwrap();
+    let timeout = ("connect-timeout-ms", "50");
+    for coordinator in [&harness, &follower] {
+        let waited = post(coordinator, WAIT, &[CALL, timeout], r#"{"name": "a"}"#).await;
+        waited.is_refused(504, "deadline_exceeded", "connect-timeout-ms");
+        let watched = post(coordinator, WATCH, &[STREAM, timeout], enveloped(&json!({"name": "a"}))).await;
+        let envelopes = watched.envelopes();
+        let (end, snapshots) = envelopes.split_last().unwrap();
+        assert_eq!((end.0, &end.1["error"]["code"]), (2, &json!("deadline_exceeded")), "{end:?}");
+        assert!(!snapshots.is_empty());
+    }
+    let in_time =
+        post(&harness, GET, &[CALL, ("connect-timeout-ms", "9999999999")], r#"{"name": "a"}"#).await;
+    assert_eq!(in_time.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ const ELSEWHERE: [(&str, &str); 24] = [
     ("git clone REPOSITORY", "whoever reads this has done it"),
     ("warifu-coordinator --config coordinator.toml", "`helm_chart` and `images`: with such files"),
     ("warifu-worker --config worker.toml", "likewise"),
-    ("etcdctl ", "etcd's own, for an etcd that is full; `cluster` fills one"),
+    ("etcdctl ", "etcd's own, for an etcd that is full; `failover` fills one"),
     (
         "for target in coordinator worker; do docker build",
         "needs a registry; deploy/images/verify builds them",

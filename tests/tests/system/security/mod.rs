@@ -2,6 +2,7 @@
 //! in any log.
 
 mod certificates;
+mod issuer;
 mod raw;
 mod scene;
 
@@ -12,6 +13,7 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{Process, curl, eventually, skipped, text};
 use certificates::Authority;
+use issuer::Issuer;
 use raw::Impostor;
 use scene::{SOON, Scene, token};
 
@@ -87,6 +89,37 @@ fn a_call_needs_a_certificate_a_token_and_a_role() {
     scene.expect_audit(&[create, ("principal", "sam"), ("role", "submitter"), ("resource", "one")]);
     let delete = ("method", "/warifu.v1.MapRunService/DeleteMapRun");
     scene.expect_audit(&[delete, ("principal", "olga"), ("resource", "mapRuns/one"), ("outcome", "OK")]);
+    scene.expect_no_secret_in(&[]);
+}
+
+#[test]
+fn a_token_of_the_identity_provider_says_who_calls_and_which_role() {
+    let scene = Scene::start("");
+    put_users(&scene, 3);
+    let file = scene.path("job.yaml");
+    std::fs::write(&file, job("input")).unwrap();
+    let submit = |token: &str| {
+        ended(scene.bare(&["submit", "-f", text(&file), "--id", "signed"]), &[("WARIFU_TOKEN", token)])
+    };
+    let ann = scene.issuer.token("ann", "submitter");
+    let refused = [
+        scene.issuer.expired_token("ann", "submitter"),
+        Issuer::stranger().token("ann", "submitter"),
+        format!("{ann}x"),
+    ];
+    for token in &refused {
+        submit(token).expect(REFUSED).says(&["no valid token"]);
+    }
+    let viewer = scene.issuer.token("bob", "viewer");
+    submit(&viewer).expect(REFUSED).says(&["role viewer may not call"]);
+    submit(&ann).expect(0);
+    let create = ("method", "/warifu.v1.MapRunService/CreateMapRun");
+    scene.expect_audit(&[create, ("principal", "jwt:bob"), ("outcome", "PERMISSION_DENIED")]);
+    scene.expect_audit(&[create, ("principal", "jwt:ann"), ("role", "submitter"), ("outcome", "OK")]);
+    let log = scene.coordinator.stderr();
+    for token in refused.iter().chain([&ann, &viewer]) {
+        assert!(!log.contains(token.as_str()), "a token is in the log:\n{log}");
+    }
     scene.expect_no_secret_in(&[]);
 }
 

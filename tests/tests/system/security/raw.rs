@@ -16,7 +16,7 @@ use warifu_common::wire::v1::worker_service_client::WorkerServiceClient;
 
 use super::scene::{SOON, Scene, token};
 
-/// Leases of the first leader that are tried: far more than there are.
+/// Leases of the leader that are tried: far more than there are.
 const LEASES: u64 = 32;
 
 /// What a worker says that is none of the fleet's.
@@ -39,8 +39,9 @@ impl<'s> Impostor<'s> {
 
     /// Says Hello under a name of its own and gives back a lease that is not its own, whichever that is.
     pub(super) fn returns_anothers_lease(&self, worker: &str) -> Option<(Code, String)> {
+        let term = self.scene.call("vera", &["cluster", "-o", "json"]).json()["term"].as_u64().unwrap();
         (1..=LEASES).find_map(|epoch| {
-            let lease = LeaseId { term: LeaderTerm(1), epoch: LeaseEpoch(epoch) };
+            let lease = LeaseId { term: LeaderTerm(term), epoch: LeaseEpoch(epoch) };
             let returned = WorkerMessage::Returned { lease, batches: RangeSet::from_range(0..1) };
             let messages = vec![hello(&format!("{worker}-{epoch}")), returned, WorkerMessage::Goodbye];
             self.runtime.block_on(self.stream(messages)).map(|status| code_and_reason(&status))

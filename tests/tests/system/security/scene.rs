@@ -1,13 +1,14 @@
-//! A coordinator with certificates and tokens, workers with theirs, and everything that they log.
+//! A coordinator with every option of security, workers with theirs, and everything that they log.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use warifu_test_etcd::free_ports;
+use warifu_test_etcd::{Certificates, EtcdCluster, free_ports};
 
 use super::certificates::Authority;
+use super::issuer::Issuer;
 use crate::harness::{Dev, DevSettings, Finished, Process, command, eventually, scratch, text, warifu};
 
 /// Each is awaited, and takes a moment.
@@ -23,9 +24,16 @@ pub(super) const TOKENS: [(&str, &str, &str); 6] = [
     ("ghost", "token-of-ghost-000000", ""),
 ];
 
-/// A coordinator that lets in whom it knows.
+/// What the coordinator says to etcd.
+const ETCD_PASSWORD: &str = "password-of-etcd-66a0c4";
+/// All that it may touch there.
+const ETCD_PREFIX: &str = "/warifu/v1/";
+
+/// A coordinator that lets in whom it knows, over an etcd that does the same.
 pub(super) struct Scene {
     pub(super) s3: Dev,
+    _etcd: (EtcdCluster, Certificates),
+    pub(super) issuer: Issuer,
     pub(super) directory: tempfile::TempDir,
     pub(super) authority: Authority,
     pub(super) coordinator: Process,
@@ -41,25 +49,37 @@ impl Scene {
             authority.sign(name);
         }
         authority.sign_expired("expired");
+        let etcd_certificates = Certificates::create();
+        let (etcd, etcd_port) = EtcdCluster::start_with_tls(&etcd_certificates);
+        etcd.enable_authentication("warifu", ETCD_PASSWORD, ETCD_PREFIX);
+        std::fs::write(directory.path().join("etcd.password"), ETCD_PASSWORD).unwrap();
+        let issuer = Issuer::create(&directory.path().join("jwks.json"));
         let [port, http_port] = free_ports(2)[..] else { unreachable!("two were asked for") };
         let path = |name: &str| text(&directory.path().join(name)).to_owned();
         let config = format!(
             "[server]\nlisten = '127.0.0.1:{port}'\nhttp_listen = '127.0.0.1:{http_port}'\n\
              [tls]\ncert_file = '{}'\nkey_file = '{}'\nclient_ca_file = '{}'\n\
-             [auth]\ntokens_file = '{}'\n[store]\ntype = 'sqlite'\npath = '{}'\n\
+             [auth]\ntokens_file = '{}'\n{}\
+             [store]\ntype = 'etcd'\nendpoints = ['https://127.0.0.1:{etcd_port}']\nuser = 'warifu'\npassword_file = '{}'\n\
+             [store.tls]\nca_file = '{}'\ncert_file = '{}'\nkey_file = '{}'\n\
              [telemetry]\nlog_format = 'json'\n{sections}{}allowed = ['s3://input/*', 's3://output/*']\n",
             path("server.pem"),
             path("server.key"),
             path("ca.pem"),
             path("tokens"),
-            path("state.db"),
+            Issuer::section(&path("jwks.json")),
+            path("etcd.password"),
+            etcd_certificates.path("ca.pem"),
+            etcd_certificates.path("client.pem"),
+            etcd_certificates.path("client.key"),
             s3_section(&s3),
         );
         std::fs::write(directory.path().join("coordinator.toml"), config).unwrap();
         write_tokens(&directory.path().join("tokens"), &[]);
         let coordinator = Process::start(program(&s3, directory.path(), "coordinator", "coordinator.toml"));
         let endpoint = format!("https://127.0.0.1:{port}");
-        let scene = Self { s3, directory, authority, coordinator, endpoint };
+        let etcd = (etcd, etcd_certificates);
+        let scene = Self { s3, _etcd: etcd, issuer, directory, authority, coordinator, endpoint };
         eventually("the coordinator leads", SOON, || {
             (scene.call("vera", &["cluster"]).status == 0).then_some(())
         });
@@ -149,11 +169,12 @@ impl Scene {
         lines.filter(|line| line["target"] == "warifu::audit").collect()
     }
 
-    /// Checks that no token and no private key stands in what was logged or printed.
+    /// Checks that no token, password or private key stands in what was logged or printed.
     #[track_caller]
     pub(super) fn expect_no_secret_in(&self, more: &[&str]) {
         let log = self.coordinator.stderr();
         let mut secrets: Vec<String> = TOKENS.iter().map(|(_, token, _)| (*token).to_owned()).collect();
+        secrets.push(ETCD_PASSWORD.to_owned());
         for name in ["server.key", "client.key", "worker.key"] {
             let pem = std::fs::read_to_string(self.path(name)).unwrap();
             secrets.extend(pem.lines().filter(|line| !line.starts_with('-')).map(str::to_owned));
