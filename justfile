@@ -43,9 +43,14 @@ measure times="20":
 measure-rows rows="2000000":
     cargo run --release -p warifu-cli -- quickstart --rows {{rows}}
 
-# Speed of the scan alone, against counting line feeds
-bench megabytes="256":
-    cargo run --release -p warifu-dataset --example scan_speed -- {{megabytes}}
+# What a batch costs beside the limits of this machine, as a table with ratios in target/bench: all, scan, limit, runs, latency, ranged, cluster, sql, growth, scale, matrix, readers
+bench part="all" *args:
+    cargo build --release -p warifu-bench -p warifu-cli -p warifu-coordinator -p warifu-worker
+    target/release/warifu-bench {{part}} {{args}}
+
+# Parts of a batch's cost, each alone, by criterion; `micro scan` measures those with this name
+micro *args:
+    cargo bench -p warifu-bench --bench micro -- {{args}}
 
 # Every string of seven and eight letters through the scan
 exhaustive:

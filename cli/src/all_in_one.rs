@@ -102,7 +102,7 @@ impl AllInOne {
             true => Some(start_s3(data_dir, listeners.s3, stop_s3.clone()).await?),
             false => None,
         };
-        let objects = Arc::new(object_stores(s3.as_ref().map(|s3| s3.endpoint.as_str())).await?);
+        let objects = Arc::new(object_stores(s3.as_ref().map(|s3| s3.endpoint.as_str()))?);
         let config = coordinator_settings(data_dir, settings.shard_bytes);
         let http = Some(listeners.http);
         let coordinator = Coordinator::start(config, store, objects.clone(), listeners.grpc, http).await?;
@@ -203,7 +203,7 @@ fn start_workers(
 
 /// The stores that this process may use: files of this machine, and the embedded S3 at an endpoint or the one that the
 /// environment names.
-pub(crate) async fn object_stores(embedded_s3: Option<&str>) -> anyhow::Result<ObjectStores> {
+pub(crate) fn object_stores(embedded_s3: Option<&str>) -> anyhow::Result<ObjectStores> {
     let settings = match embedded_s3 {
         Some(endpoint) => S3Settings {
             region: S3_REGION.to_owned(),
@@ -214,7 +214,7 @@ pub(crate) async fn object_stores(embedded_s3: Option<&str>) -> anyhow::Result<O
         },
         None => s3_settings_from_environment()?,
     };
-    Ok(ObjectStores::with_local_files(S3Store::connect(settings).await, LocalFiles::new()))
+    Ok(ObjectStores::with_local_files(S3Store::on_demand(settings), LocalFiles::new()))
 }
 
 /// Region, endpoint and authorities as AWS's own tools take them. Stores that are not AWS want the bucket in the path.
@@ -269,7 +269,7 @@ async fn start_s3(
     stop: CancellationToken,
 ) -> anyhow::Result<EmbeddedS3> {
     let s3 = EmbeddedS3::start(&data_dir.s3_root(), listener, S3_ACCESS_KEY, S3_SECRET_KEY, stop)?;
-    let objects = object_stores(Some(&s3.endpoint)).await?;
+    let objects = object_stores(Some(&s3.endpoint))?;
     for bucket in BUCKETS {
         objects.ensure_bucket(bucket).await?;
     }

@@ -143,7 +143,11 @@ fn handler(run: &MapRun) -> String {
 pub(crate) fn source(run: &MapRun) -> String {
     match run.spec.as_ref().and_then(|spec| spec.item_reader.as_ref()) {
         Some(reader) => {
-            let place = object_place(&reader.bucket, &reader.key);
+            if !reader.handler.is_empty() {
+                return format!("items of the handler {}", reader.handler);
+            }
+            let key = if reader.key.is_empty() { &reader.prefix } else { &reader.key };
+            let place = object_place(&reader.bucket, key);
             format!("{place} ({})", text::size(run.source_size_bytes))
         }
         None => String::new(),

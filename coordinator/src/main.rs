@@ -18,6 +18,9 @@ use warifu_coordinator::state_store::etcd::{Compaction, EtcdSettings, EtcdStore,
 use warifu_coordinator::state_store::{Member, SqliteStore, StateStore};
 use warifu_coordinator::{Coordinator, Settings};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wrong usage or configuration.
 const EXIT_INVALID: u8 = 2;
 

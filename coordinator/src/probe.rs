@@ -67,15 +67,20 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request on a port of its own.
+    /// Answers one request on a port of its own, once it has read all of it: closing earlier would reset the connection.
     fn answering(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let read = stream.read(&mut request).unwrap();
-            assert!(request[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut piece = [0; 512];
+                let read = stream.read(&mut piece).unwrap();
+                assert!(read > 0, "the request ends early: {request:?}");
+                request.extend_from_slice(&piece[..read]);
+            }
+            assert!(request.starts_with(b"GET /readyz HTTP/1.1\r\n"));
             stream.write_all(answer.as_bytes()).unwrap();
         });
         SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port())

@@ -1,14 +1,12 @@
 //! One attempt at one batch: wait for its items, call the handler with a time limit, decide about each item.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, warn};
+use tracing::Instrument as _;
 use warifu_common::dataset::{Batch, ByteRange, Item, ItemProblem};
 use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch, RunFault};
 use warifu_common::model::spec::Transformation;
@@ -24,10 +22,8 @@ use crate::events::EndedBatch;
 use crate::handler::{BatchCall, BatchIdentity, Handler, HandlerAnswer};
 use crate::lines::{BatchLines, BatchPlace, WantedLines, write_lines};
 use crate::run::OpenRun;
+use crate::timed_call::call_within;
 use crate::trace;
-
-/// How long a cancelled handler may take to return before it is dropped: SIGTERM, five seconds, SIGKILL, and some.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// All that an attempt needs.
 pub(crate) struct Attempt {
@@ -62,7 +58,9 @@ impl Attempt {
     /// Runs it to its end. `None`: the batch was dropped before its items were read.
     pub(crate) async fn run(self, items: oneshot::Receiver<Arc<Batch>>) -> Option<EndedBatch> {
         tokio::select! {
-            // Cancel-safe: a oneshot receiver; if the token wins, the batch is not wanted any more.
+            // Cancel-safe: a oneshot receiver; if the token wins, the batch is not wanted any more. In this order a batch that is
+            // there costs no look at the token.
+            biased;
             batch = items => Some(self.run_batch(batch.ok()?).await),
             () = self.cancel.cancelled() => Some(self.cancelled_unread()),
         }
@@ -138,23 +136,7 @@ impl Attempt {
             Some(place) => call.within_trace(place),
             None => call,
         };
-        // A token of its own, fired only below or when this call is dropped: an answer that was not asked to hurry counts.
-        let cancel = CancellationToken::new();
-        let _cancel_if_dropped = cancel.clone().drop_guard();
-        // A handler's state after a panic is its own concern: it answers `&self` calls only.
-        let answer = AssertUnwindSafe(handler.call(call, cancel.clone()).instrument(span)).catch_unwind();
-        tokio::pin!(answer);
-        // `answer` lives on after the select; the other arms are cancel-safe and hold nothing.
-        let early = tokio::select! {
-            answer = &mut answer => return CallEnd::Answered(answer.unwrap_or_else(panicked)),
-            () = tokio::time::sleep(timeout) => CallEnd::TimedOut(timed_out(timeout)),
-            () = self.cancel.cancelled() => CallEnd::Aborted,
-        };
-        cancel.cancel();
-        if tokio::time::timeout(CANCEL_PATIENCE, &mut answer).await.is_err() {
-            warn!("a cancelled handler did not return, its call is dropped");
-        }
-        early
+        call_within(&**handler, call, timeout, &self.cancel).instrument(span).await
     }
 
     /// Why the handler can take no batch of this run: what the job wants of events and answers cannot be done.
@@ -285,24 +267,8 @@ fn unreadable(problem: ItemProblem) -> CallFailure {
     }
 }
 
-fn timed_out(timeout: Duration) -> CallFailure {
-    CallFailure::system(
-        error_name::TIMEOUT,
-        format!("the handler took longer than {} s", timeout.as_secs_f64()),
-    )
-}
-
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> HandlerAnswer {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text =
-        text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text");
-    HandlerAnswer::Failed(CallFailure::system(
-        "Warifu.HandlerPanicked",
-        format!("the handler panicked: {text}"),
-    ))
-}
-
-fn after(now: WallTime, timeout: Duration) -> WallTime {
+/// When `timeout` from `now` on is over.
+pub(crate) fn after(now: WallTime, timeout: Duration) -> WallTime {
     WallTime(now.0.saturating_add(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)))
 }
 

@@ -1,13 +1,20 @@
-//! Bytes of scanned shards, kept so that most of a source is read once.
+//! Bytes of scanned shards, kept so that most of a source is read once. What leases have read through goes at once: the bound
+//! is for what is scanned ahead, not for what is done.
 //!
-//! **Invariant:** the kept bytes never exceed the bound. Slices that readers still hold are not counted.
+//! **Invariant:** the kept bytes never exceed the bound. Slices that readers still hold are not counted: a lease takes all that
+//! is kept of its span when it begins.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use warifu_common::model::RangeSet;
 use warifu_common::object_store::PinnedObject;
+
+/// What of a shard no lease reads, as where it begins within a record: one part in so many of it, and no more than so many bytes.
+const UNREAD_PART: usize = 64;
+const UNREAD_BYTES: usize = 64 << 10;
 
 /// A bounded cache of object bytes; what was used longest ago goes first.
 #[derive(Debug)]
@@ -29,9 +36,20 @@ struct Entry {
     object: PinnedObject,
     start: u64,
     bytes: Bytes,
+    /// What was read of them.
+    read: RangeSet,
 }
 
 impl Entry {
+    /// Notes what is read now; `true`: nobody is likely to need the entry any more.
+    fn is_read_through(&mut self, from: usize, to: usize) -> bool {
+        let index = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.read.insert_range(index(from)..index(to));
+        let length = self.bytes.len();
+        let unread = UNREAD_BYTES.min(length / UNREAD_PART);
+        self.read.len() >= (length - unread) as u64
+    }
+
     fn holds(&self, object: &PinnedObject, offset: u64) -> bool {
         (self.start..self.start + self.bytes.len() as u64).contains(&offset) && self.object == *object
     }
@@ -54,18 +72,23 @@ impl ByteCache {
             kept.remove_oldest();
         }
         kept.bytes += size;
-        kept.entries.push_back(Entry { object: object.clone(), start, bytes });
+        kept.entries.push_back(Entry { object: object.clone(), start, bytes, read: RangeSet::new() });
     }
 
     /// The bytes from `range.start` on that are kept together, at most to `range.end`; shares memory with the cache.
     pub(crate) fn get(&self, object: &PinnedObject, range: Range<u64>) -> Option<Bytes> {
         let mut kept = self.lock();
         let position = kept.entries.iter().position(|entry| entry.holds(object, range.start))?;
-        let entry = kept.entries.remove(position)?;
+        let mut entry = kept.entries.remove(position)?;
         let from = usize::try_from(range.start - entry.start).ok()?;
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        let slice = entry.bytes.slice(from..entry.bytes.len().min(from.saturating_add(wanted)));
-        kept.entries.push_back(entry);
+        let to = entry.bytes.len().min(from.saturating_add(wanted));
+        let slice = entry.bytes.slice(from..to);
+        if entry.is_read_through(from, to) {
+            kept.bytes -= entry.bytes.len() as u64;
+        } else {
+            kept.entries.push_back(entry);
+        }
         Some(slice)
     }
 
@@ -116,6 +139,22 @@ mod tests {
         assert_eq!(cache.get(&object("a"), 9..15), None);
         assert_eq!(cache.get(&object("a"), 20..21), None);
         assert_eq!(cache.get(&object("b"), 12..15), None);
+    }
+
+    #[test]
+    fn what_is_read_through_in_whatever_order_goes_at_once() {
+        let cache = ByteCache::new(1_000);
+        cache.insert(&object("a"), 100, Bytes::from(vec![0; 640]));
+        for range in [400..740, 110..150, 400..500, 150..390] {
+            assert!(cache.get(&object("a"), range).is_some());
+        }
+        assert_eq!(cache.lock().bytes, 640);
+        // The record that begins in the shard before goes on to 110.
+        assert!(cache.get(&object("a"), 390..400).is_some());
+        let kept = cache.lock();
+        assert_eq!((kept.bytes, kept.entries.len()), (0, 0));
+        drop(kept);
+        assert!(cache.get(&object("a"), 110..150).is_none());
     }
 
     #[test]

@@ -5,15 +5,14 @@
 
 use std::sync::Arc;
 
-use warifu_common::dataset::{
-    Batch, ByteRange, Checkpoint, CutRules, Header, RecordFormat, SpanReader, SpanShard, SpanStep,
-};
+use warifu_common::dataset::{Batch, ByteRange, Header, RecordFormat};
 use warifu_common::model::protocol::RunContext;
 use warifu_common::model::{CompensationCall, HandlerName};
 use warifu_common::object_store::ObjectLocation;
 
 use crate::attempt::ShardStart;
 use crate::handler::COMPENSATION_NUMBER;
+use crate::made_batch::batch_of_record;
 
 /// Where the batch stands in place of a shard.
 pub(crate) const PLACE: ShardStart =
@@ -29,23 +28,9 @@ pub(crate) fn handler_of(run: &RunContext, is_compensation: bool) -> &HandlerNam
 pub(crate) fn batch(run: &RunContext, call: &CompensationCall) -> Arc<Batch> {
     let (names, values): (Vec<_>, Vec<_>) = item(run, call).into_iter().unzip();
     let text = record(&values);
-    let rules = CutRules {
-        max_items: 1,
-        max_input_bytes: u64::MAX,
-        envelope_bytes: 0,
-        header: Header { names: names.into_iter().map(str::to_owned).collect(), range: ByteRange::new(0, 0) },
-        format: RecordFormat::default(),
-        max_record_bytes: text.len() as u64,
-        shape: None,
-    };
-    let range = ByteRange::new(0, text.len() as u64);
-    let start = Checkpoint { batch: 0, item: 0, offset: 0, newlines: 0 };
-    let shard = SpanShard { range, ends_object: true, items: 1 };
-    let mut reader = SpanReader::new(Arc::new(rules), shard, start);
-    match reader.next_batch(text.as_bytes(), true) {
-        Ok(SpanStep::Batch(batch)) => Arc::new(batch),
-        step => unreachable!("quoted fields and a line feed are one record: {step:?}"),
-    }
+    let header =
+        Header { names: names.into_iter().map(str::to_owned).collect(), range: ByteRange::new(0, 0) };
+    batch_of_record(RecordFormat::default(), header, &text)
 }
 
 /// Names and values in the order in which handlers see them.

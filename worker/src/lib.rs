@@ -29,6 +29,7 @@ pub mod handler;
 mod leases;
 mod lines;
 mod log;
+mod made_batch;
 mod metrics;
 mod reader;
 mod result_writer;
@@ -46,6 +47,7 @@ mod state_dir;
 #[cfg(test)]
 mod testing;
 mod text;
+mod timed_call;
 mod trace;
 mod worker;
 

@@ -1,5 +1,7 @@
 //! Outcomes as lines of result files: of items (`ITEMS`). Files of other forms are made of lines, too; see [`crate::entries`].
 
+use std::io::Write;
+
 use bytes::Bytes;
 use serde_json::Value;
 use warifu_common::dataset::{Batch, Item, ItemShape};
@@ -106,9 +108,11 @@ fn succeeded_lines<'a>(
     items: impl Iterator<Item = (usize, &'a u32)>,
     outputs: Option<&Outputs>,
 ) -> Lines {
-    let mut line = LineWriter::new(place);
+    let output_bytes = outputs.map_or(0, Outputs::byte_count);
+    let mut line =
+        LineWriter::new(place, "SUCCEEDED", output_bytes + items.size_hint().1.unwrap_or(0) * LINE_BYTES);
     for (position, offset) in items {
-        line.begin(*offset, "SUCCEEDED");
+        line.begin(*offset);
         line.raw(r#","output":"#);
         line.bytes(outputs.and_then(|outputs| outputs.get(position)).unwrap_or(b"null"));
         line.end();
@@ -118,13 +122,12 @@ fn succeeded_lines<'a>(
 
 /// Items as the handler got them; those that have no shape, and so never reached it, as they are in the data.
 fn failed_lines(shape: Option<&ItemShape>, place: &BatchPlace, batch: &Batch, decided: &Decided) -> Lines {
-    let mut line = LineWriter::new(place);
-    let status = status_of(decided.call);
+    let mut line = LineWriter::new(place, status_of(decided.call), 0);
     for group in &decided.failed {
         let reason = reason(&group.failure);
         for offset in group.items.iter() {
             let item = &batch.items[offset as usize];
-            line.begin(offset, status);
+            line.begin(offset);
             line.raw(r#","item":"#);
             match shape.filter(|shape| shape.unmatched(item).is_none()) {
                 Some(shape) => {
@@ -177,30 +180,37 @@ fn inline_outputs(
     (taken, false)
 }
 
-struct LineWriter<'a> {
-    place: &'a BatchPlace,
+/// What a line of a succeeded item takes beside its output, more or less.
+const LINE_BYTES: usize = 96;
+
+struct LineWriter {
+    first_index: u64,
+    /// What stands behind the index in each line.
+    middle: String,
     text: Vec<u8>,
     count: u64,
 }
 
-impl<'a> LineWriter<'a> {
-    fn new(place: &'a BatchPlace) -> Self {
-        Self { place, text: Vec::new(), count: 0 }
+impl LineWriter {
+    /// With room for so many bytes.
+    fn new(place: &BatchPlace, status: &str, bytes: usize) -> Self {
+        let BatchPlace { batch_number, first_index, attempt, .. } = place;
+        let middle = format!(r#","batch":{batch_number},"status":"{status}","attempts":{attempt}"#);
+        Self { first_index: *first_index, middle, text: Vec::with_capacity(bytes), count: 0 }
     }
 
-    fn begin(&mut self, offset: u32, status: &str) {
-        let BatchPlace { batch_number, first_index, attempt, .. } = self.place;
-        let index = first_index + u64::from(offset);
-        self.raw(&format!(
-            r#"{{"index":{index},"batch":{batch_number},"status":"{status}","attempts":{attempt}"#
-        ));
+    fn begin(&mut self, offset: u32) {
+        let (index, middle) = (self.first_index + u64::from(offset), &self.middle);
+        write!(self.text, r#"{{"index":{index}{middle}"#).expect("memory takes all that is written to it");
     }
 
     fn source(&mut self, place: SourcePlace) {
         let SourcePlace { byte_offset, byte_length, line } = place;
-        self.raw(&format!(
+        write!(
+            self.text,
             r#","source":{{"byteOffset":{byte_offset},"byteLength":{byte_length},"line":{line}}}"#
-        ));
+        )
+        .expect("memory takes all that is written to it");
     }
 
     fn raw(&mut self, text: &str) {

@@ -11,6 +11,9 @@ use warifu_common::telemetry::{self, Service, Telemetry};
 use warifu_worker::config::WorkerConfig;
 use warifu_worker::{Worker, WorkerMetrics, termination};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wrong usage or configuration.
 const EXIT_INVALID: u8 = 2;
 

@@ -1,7 +1,7 @@
 //! Reads the batches of one lease, in order, a little ahead of the slots.
 //!
-//! Bytes come in pieces, from the cache where it has them; the next piece is fetched while the current one is cut. What a
-//! lease holds in memory is two pieces, the shelf, and the record that goes on beyond its piece.
+//! Bytes come from the cache where it has them, else in pieces: the next one is fetched while the current one is cut. What a
+//! lease holds in memory is a kept shard or two pieces, the shelf, and the record that goes on beyond its piece.
 
 use std::sync::Arc;
 
@@ -144,7 +144,8 @@ impl Pieces {
     /// Bytes from `start` on; more of them the more the reader holds already, so that a long record is not copied often.
     async fn next(&mut self, start: u64, held_bytes: u64) -> Result<Bytes, RunFault> {
         let end = self.piece_end(start, held_bytes);
-        if let Some(bytes) = self.sources.cached(&self.run.object, start..end) {
+        // What is kept is in one piece already: no record lies across two.
+        if let Some(bytes) = self.sources.cached(&self.run.object, start..self.span_end.max(end)) {
             return Ok(bytes);
         }
         let piece = match self.ahead.take() {

@@ -28,11 +28,13 @@ pub(crate) struct PartsOrder {
 /// Encodes and uploads the parts of a report.
 pub(crate) async fn store_parts(
     store: Arc<dyn ObjectStore>,
-    order: PartsOrder,
+    mut order: PartsOrder,
 ) -> Result<StoredParts, RunFault> {
     let context = Arc::clone(&order.run.context);
     let (succeeded, failed) = order.joined_lines();
     let (inline_outputs, inline_outputs_truncated) = order.inline_outputs(context.inline_output_bytes);
+    // What is needed of them is copied: while parts are stored, memory holds it once.
+    order.lines = Vec::new();
     let (bucket, prefix) = context.results.as_ref().unwrap_or(&context.failures);
     let upload = Upload { store: &*store, bucket, prefix, order: &order };
     Ok(StoredParts {

@@ -50,6 +50,7 @@ impl OpenRun {
             templates,
             batched: context.spec.item_batcher.configured,
             wants_outputs: context.results.is_some() || context.inline_output_bytes > 0,
+            reads_items: false,
             trace_parent: context.spec.trace_parent,
         };
         let inline_bytes_left = AtomicU64::new(context.inline_output_bytes);

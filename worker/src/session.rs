@@ -14,7 +14,9 @@ use tracing::{Instrument as _, debug, error, info, warn};
 use warifu_common::model::protocol::{CoordinatorMessage, Grant, RunFault, ScanOrder, WorkerMessage};
 use warifu_common::model::{HandlerName, LeaseId, MapRunId, RangeSet, ReportNumber, Timestamp, WorkerId};
 use warifu_common::object_store::ObjectStore;
-use warifu_session::{ConnectionId, SessionEffect, SessionEffects, SessionEvent, SessionState};
+use warifu_session::{
+    ConnectionId, FinishedBatch, SessionEffect, SessionEffects, SessionEvent, SessionState,
+};
 
 use crate::clock::Clock;
 use crate::compensation;
@@ -32,8 +34,11 @@ use crate::staging::Stager;
 /// A timer runs on a clock that stops while the machine is suspended: it is never trusted for longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// Events that are taken at once; more wait.
+const EVENTS_AT_ONCE: usize = 64;
+
 /// Reports whose parts are uploaded at once; the others wait.
-const UPLOADS_AT_ONCE: usize = 8;
+const UPLOADS_AT_ONCE: usize = 2;
 
 /// How long the last messages may take to leave.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(3);
@@ -55,6 +60,8 @@ pub(crate) struct SessionParts {
 pub(crate) struct Session {
     parts: SessionParts,
     effects: SessionEffects,
+    /// Calls that ended, until the state takes them together.
+    finished_batches: Vec<FinishedBatch>,
     events: EventSender,
     incoming: mpsc::Receiver<ShellEvent>,
     stream: Option<Stream>,
@@ -87,11 +94,12 @@ impl Session {
         let sources = Sources::new(Arc::clone(&parts.store), parts.cache_bytes);
         Self {
             effects: SessionEffects::new(),
+            finished_batches: Vec::new(),
             incoming,
             stream: None,
             next_connection: 1,
             scanner: Scanner::start(sources.clone(), events.clone()),
-            stager: Stager::new(Arc::clone(&parts.store), events.clone()),
+            stager: Stager::new(Arc::clone(&parts.store), events.clone(), parts.handlers.clone()),
             runs: HashMap::new(),
             leases: Leases::new(sources.clone(), events.clone()),
             uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
@@ -105,15 +113,12 @@ impl Session {
     /// Runs until it is drained; `drain` begins that.
     pub(crate) async fn run(mut self, drain: CancellationToken) {
         let mut draining = false;
+        let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         while !self.finished {
             let sleep = self.until_deadline();
             // Every arm is cancel-safe: a channel, a timer, a token.
             tokio::select! {
-                event = self.incoming.recv() => {
-                    if let Some(event) = event {
-                        self.on_event(event);
-                    }
-                }
+                _ = self.incoming.recv_many(&mut events, EVENTS_AT_ONCE) => self.on_events(&mut events),
                 () = tokio::time::sleep(sleep) => self.step_if_due(),
                 () = drain.cancelled(), if !draining => {
                     draining = true;
@@ -141,6 +146,17 @@ impl Session {
         }
     }
 
+    /// Takes what happened, in its order; calls that ended one after the other are taken together.
+    fn on_events(&mut self, events: &mut Vec<ShellEvent>) {
+        for event in events.drain(..) {
+            if !matches!(event, ShellEvent::BatchEnded(_)) {
+                self.finish_batches();
+            }
+            self.on_event(event);
+        }
+        self.finish_batches();
+    }
+
     fn on_event(&mut self, event: ShellEvent) {
         match event {
             ShellEvent::Session(event) => self.step(event),
@@ -161,6 +177,10 @@ impl Session {
         }
         let now = self.now();
         self.parts.state.step(now, event, &mut self.effects);
+        self.carry_out_all();
+    }
+
+    fn carry_out_all(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         effects.drain().for_each(|effect| self.carry_out(effect));
         self.parts.metrics.set_running(self.leases.running_batches());
@@ -285,8 +305,17 @@ impl Session {
             if let Some(handler) = self.leases.handler_of(lease) {
                 self.parts.metrics.note_batch(handler, &finished);
             }
-            self.step(SessionEvent::BatchFinished(finished));
+            self.finished_batches.push(finished);
         }
+    }
+
+    fn finish_batches(&mut self) {
+        if self.finished_batches.is_empty() {
+            return;
+        }
+        let now = self.now();
+        self.parts.state.finish_batches(now, self.finished_batches.drain(..), &mut self.effects);
+        self.carry_out_all();
     }
 
     fn on_lease_failed(&mut self, lease: LeaseId, fault: RunFault) {

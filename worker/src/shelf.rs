@@ -44,16 +44,22 @@ impl Shelf {
     pub(crate) fn take(&self, batch: u32) -> oneshot::Receiver<Arc<Batch>> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
-        match state.ready.remove(&batch) {
+        let wakes_reader = match state.ready.remove(&batch) {
             Some(ready) => {
                 state.ready_bytes -= ready.bytes.len();
                 // Nobody waits only if the receiver below was dropped at once.
                 let _ = sender.send(ready);
+                state.is_half_empty()
             }
-            None => drop(state.awaited.insert(batch, sender)),
-        }
+            None => {
+                state.awaited.insert(batch, sender);
+                true
+            }
+        };
         drop(state);
-        self.changed.notify_one();
+        if wakes_reader {
+            self.changed.notify_one();
+        }
         receiver
     }
 
@@ -112,6 +118,11 @@ impl Shelf {
 impl State {
     fn has_room(&self) -> bool {
         self.ready.len() < MAX_READY_BATCHES && self.ready_bytes < MAX_READY_BYTES
+    }
+
+    /// The reader is woken for many batches, not for each: a task that does a little at a time costs more than what it does.
+    fn is_half_empty(&self) -> bool {
+        self.ready.len() <= MAX_READY_BATCHES / 2 && self.ready_bytes <= MAX_READY_BYTES / 2
     }
 
     /// Whether a slot waits for a batch that is not read: then reading goes on beyond the bound.

@@ -1,24 +1,25 @@
 //! What the tests of this crate share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use warifu_common::dataset::{
     Batch, ByteRange, Checkpoint, CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, ShardScan,
     SpanReader, SpanShard, SpanStep, probe,
 };
 use warifu_common::model::protocol::{Grant, GrantedBatch, RunContext, ShardSpan, SourcePin};
-use warifu_common::model::spec::{Delimiter, ItemBatcher, ItemProcessor, ItemReader, MapRunSpec};
+use warifu_common::model::spec::{ItemBatcher, ItemProcessor, ItemReader, MapRunSpec};
 use warifu_common::model::template::RunTemplates;
 use warifu_common::model::{
-    AccessRules, BatchOrdinal, HandlerName, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId,
-    ShardNumber, Tolerance, WallTime, WorkerId,
+    AccessRules, BatchOrdinal, HandlerName, InputForm, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, SessionId,
+    ShardNumber, WallTime, WorkerId,
 };
 use warifu_common::object_store::{
     ListedObject, MIN_PART_BYTES, MissingThing, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
@@ -38,6 +39,7 @@ pub(crate) fn batch_of(csv: &[u8]) -> Arc<Batch> {
         envelope_bytes: 12,
         header: probe.header,
         format: RecordFormat::default(),
+        sourced: false,
         max_record_bytes: 1 << 20,
         shape: None,
     };
@@ -67,6 +69,7 @@ pub(crate) fn facts() -> RunFacts {
         templates: templates(json!({"k": "v"})),
         batched: true,
         wants_outputs: true,
+        reads_items: false,
         trace_parent: None,
     }
 }
@@ -124,6 +127,43 @@ pub(crate) struct MemoryStore {
     pub(crate) failures_left: Mutex<u32>,
     /// What a look at any object finds; absent: what listings say.
     pub(crate) seen_etag: Mutex<Option<String>>,
+    /// Bytes that were read and are still held by whoever read them.
+    pub(crate) held: Arc<HeldBytes>,
+    /// Sizes of the parts of uploads, in the order of their writing.
+    pub(crate) parts: Arc<Mutex<Vec<u64>>>,
+}
+
+/// Counts bytes that are held now, and the most that ever were.
+#[derive(Debug, Default)]
+pub(crate) struct HeldBytes {
+    now: AtomicU64,
+    pub(crate) most: AtomicU64,
+}
+
+/// Bytes that are counted until their last reader drops them.
+struct Counted {
+    bytes: Bytes,
+    held: Arc<HeldBytes>,
+}
+
+impl Counted {
+    fn new(bytes: Bytes, held: &Arc<HeldBytes>) -> Self {
+        let now = held.now.fetch_add(bytes.len() as u64, Ordering::SeqCst) + bytes.len() as u64;
+        held.most.fetch_max(now, Ordering::SeqCst);
+        Self { bytes, held: Arc::clone(held) }
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.held.now.fetch_sub(self.bytes.len() as u64, Ordering::SeqCst);
+    }
 }
 
 /// The ETag of objects in listings.
@@ -179,7 +219,9 @@ impl ObjectStore for MemoryStore {
     async fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Bytes, ObjectError> {
         self.fail_if_told()?;
         self.reads.lock().unwrap().push(range.clone());
-        Ok(self.objects.lock().unwrap()[&object.location].slice(range.start as usize..range.end as usize))
+        let whole = self.objects.lock().unwrap()[&object.location].clone();
+        let bytes = whole.slice(range.start as usize..range.end as usize);
+        Ok(Bytes::from_owner(Counted::new(bytes, &self.held)))
     }
 
     async fn put(
@@ -196,7 +238,8 @@ impl ObjectStore for MemoryStore {
 
     async fn begin_upload(&self, location: &ObjectLocation, _: &str) -> Result<Box<dyn Upload>, ObjectError> {
         let (store, location) = (Arc::clone(&self.objects), location.clone());
-        Ok(Box::new(MemoryUpload { store, location, parts: Vec::new() }))
+        let sizes = Arc::clone(&self.parts);
+        Ok(Box::new(MemoryUpload { store, location, parts: Vec::new(), sizes }))
     }
 
     async fn abort_uploads(&self, _: &str, _: &str) -> Result<(), ObjectError> {
@@ -241,11 +284,13 @@ struct MemoryUpload {
     store: Arc<Mutex<HashMap<ObjectLocation, Bytes>>>,
     location: ObjectLocation,
     parts: Vec<Bytes>,
+    sizes: Arc<Mutex<Vec<u64>>>,
 }
 
 #[async_trait]
 impl Upload for MemoryUpload {
     async fn put_part(&mut self, part: Bytes) -> Result<(), ObjectError> {
+        self.sizes.lock().unwrap().push(part.len() as u64);
         self.parts.push(part);
         Ok(())
     }
@@ -265,46 +310,15 @@ impl Upload for MemoryUpload {
 /// A context for the object `users.csv` of the bucket `input`, with batches of two items.
 pub(crate) fn context(csv: &[u8]) -> RunContext {
     let spec = MapRunSpec {
-        item_reader: ItemReader {
-            bucket: "input".to_owned(),
-            key: "users.csv".to_owned(),
-            version_id: None,
-            expected_bucket_owner: None,
-            objects: Default::default(),
-            form: Default::default(),
-            encoding: Default::default(),
-            header_location: HeaderLocation::FirstRow,
-            delimiter: Delimiter::Comma,
-            lenient_quotes: false,
-            max_items: None,
-            range: None,
-        },
-        items: None,
-        item_selector: None,
-        item_batcher: ItemBatcher {
-            configured: true,
-            max_items_per_batch: 2,
-            max_input_bytes_per_batch: 262_144,
-            batch_input: None,
-            auto_size: None,
-        },
+        item_batcher: ItemBatcher { configured: true, max_items_per_batch: 2, ..ItemBatcher::default() },
         item_processor: ItemProcessor {
-            handler: HandlerName::new("h").unwrap(),
             timeout: Duration::from_secs(30),
-            retry: Vec::new(),
-            payload: None,
-            output_path: None,
+            ..ItemProcessor::new(HandlerName::new("h").unwrap())
         },
-        max_concurrency: None,
-        adaptive_concurrency: None,
-        max_items_per_second: None,
-        tolerance: Tolerance::default(),
-        timeout: None,
-        result_writer: None,
-        compensation: None,
-        input: Map::new(),
-        labels: BTreeMap::new(),
-        trace_parent: None,
+        ..MapRunSpec::new(
+            ItemReader::of_object("input", "users.csv", InputForm::default()),
+            HandlerName::new("h").unwrap(),
+        )
     };
     let probe = probe(csv, true, RecordFormat::default(), &HeaderLocation::FirstRow, &Limits::default());
     RunContext {

@@ -33,8 +33,8 @@ fn resource(reader: &mut Fields<'_>, carried: &mut Job, losses: &mut Losses<'_>)
         // Inferred from `key`.
         Some(text) if text.ends_with(GET_OBJECT) => {}
         Some(text) if text.ends_with(LIST_OBJECTS) => _ = carried.insert("resource".to_owned(), json!(text)),
-        Some(text) if function::name_in_arn(text).is_some() => {
-            carried.insert("handler".to_owned(), json!(function::name_in_arn(text)));
+        Some(text) if let Some(name) = function::name_in_arn(text) => {
+            carried.insert("handler".to_owned(), json!(function::handler_name(name)));
         }
         _ => losses.changes_the_work(
             reader.path_of("Resource"),

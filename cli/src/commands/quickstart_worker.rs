@@ -72,7 +72,7 @@ pub(crate) async fn quickstart_worker(args: QuickstartWorkerArgs) -> anyhow::Res
         endpoint: &args.coordinator,
         slots: args.slots,
         handlers: handlers.map(|handler| Arc::new(Watched { handler })),
-        objects: Arc::new(object_stores(Some(&args.s3)).await?),
+        objects: Arc::new(object_stores(Some(&args.s3))?),
     })?;
     worker.run(drain).await?;
     Ok(Exit::Succeeded)

@@ -55,6 +55,32 @@ async fn objects_are_files_below_the_root() {
 }
 
 #[tokio::test]
+async fn ranges_over_many_pieces_are_exact() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    store.ensure_bucket("input").await.expect("a new bucket");
+    let bytes: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
+    store.put(&location(), bytes.clone().into(), CSV).await.expect("written");
+    let object = store.pin(&location(), None, None).await.expect("it is there");
+    for range in [0..700_000, 0..1, 1..262_145, 262_143..524_289, 699_999..700_000] {
+        let read = store.read(&object, range.clone()).await.expect("as pinned");
+        assert!(read == bytes[range.start as usize..range.end as usize], "{range:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_key_leads_out_of_the_root() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    store.ensure_bucket("input").await.expect("a new bucket");
+    std::fs::write(fixture.directory.path().join("outside.csv"), "secret").expect("a file");
+    let outside = ObjectLocation::new("input", "../../outside.csv");
+    store.put(&outside, "inside".into(), CSV).await.expect("written within the root");
+    let object = store.pin(&outside, None, None).await.expect("it is there");
+    assert_eq!(store.read(&object, 0..6).await.expect("as pinned"), "inside");
+}
+
+#[tokio::test]
 async fn a_replaced_object_fails_the_precondition() {
     let fixture = Fixture::new().await;
     let store = fixture.store().await;

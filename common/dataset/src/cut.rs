@@ -14,6 +14,10 @@ use crate::shape::ItemShape;
 /// The version of batch cutting that measures items in their shape, and numbers that are not known yet as their largest.
 pub const SHAPES_SINCE: u32 = 2;
 
+/// The version of batch cutting that knows lines with the object that each comes from ([`SourcedLines`](crate::SourcedLines)),
+/// and the first whose workers take items from handlers.
+pub const SOURCES_SINCE: u32 = 3;
+
 /// All inputs of batch cutting; a run pins them together with [`CUT_VERSION`](crate::CUT_VERSION).
 ///
 /// A batch holds consecutive items of one shard. It is closed when it holds `max_items`, or when the next item would take
@@ -31,6 +35,9 @@ pub struct CutRules {
     pub header: Header,
     /// How its records are written.
     pub format: RecordFormat,
+    /// Whether each JSON line begins with the object that it comes from ([`SourcedLines`](crate::SourcedLines)).
+    #[serde(default)]
+    pub sourced: bool,
     /// The longest record, without its terminator.
     pub max_record_bytes: u64,
     /// What becomes of an item before it is put into a batch; absent: nothing.
@@ -46,6 +53,14 @@ pub(crate) struct Record {
     pub(crate) crossing: bool,
 }
 
+/// Bytes of an item's JSON.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    bytes: u64,
+    /// Else it is an upper bound.
+    measured: bool,
+}
+
 /// Decides for each record of a shard, in order, whether it begins a new batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Cutter {
@@ -57,7 +72,7 @@ pub(crate) struct Cutter {
     items: u32,
     /// At least the bytes of its JSON; exact but for what `bounded` adds too much.
     bytes: u64,
-    /// Its records that are in `bytes` with their upper bound.
+    /// Those of its records that are in `bytes` with their upper bound.
     bounded: Vec<ByteRange>,
     /// The batch in progress takes no more items.
     closed: bool,
@@ -82,12 +97,23 @@ impl Cutter {
     ///
     /// `window` must hold the record and the batch in progress; only the start of a crossing record is looked at.
     pub(crate) fn take(&mut self, record: Record, window: &Window<'_>) -> bool {
-        let begins = record.crossing || !self.has_room() || !self.fits(record.range, window);
+        let certainly_begins = record.crossing || !self.has_room();
+        let size = if certainly_begins { self.bound(record.range) } else { self.size(record.range, window) };
+        let begins = certainly_begins || !self.stays_within(size.bytes);
         if begins {
             self.begin_batch();
         }
-        self.add(record);
+        self.add(record, size);
         begins
+    }
+
+    /// How far apart a batch's first item and the next batch may begin at most, if it is certain that a batch of `max_items`
+    /// items takes no more than its bound, whatever they hold.
+    pub(crate) fn certain_batch_bytes(&self) -> u64 {
+        let items = u64::from(self.max_items);
+        self.max_input_bytes
+            .checked_sub(self.envelope_bytes)
+            .map_or(0, |bytes| self.measure.certain_record_bytes(items, bytes))
     }
 
     /// Whether the batch in progress can hold one more item, as far as their number goes.
@@ -106,22 +132,33 @@ impl Cutter {
         self.bounded.clear();
     }
 
-    fn add(&mut self, record: Record) {
+    fn add(&mut self, record: Record, size: Size) {
         let comma = u64::from(self.items > 0);
         self.items += 1;
         self.closed = record.crossing;
-        self.bytes = self.bytes.saturating_add(comma + self.measure.upper_bound(record.range.len()));
-        self.bounded.push(record.range);
+        self.bytes = self.bytes.saturating_add(comma + size.bytes);
+        if !size.measured {
+            self.bounded.push(record.range);
+        }
     }
 
-    /// Whether the JSON stays within its bound with one more item. Measures only if an upper bound says that it may not.
-    fn fits(&mut self, record: ByteRange, window: &Window<'_>) -> bool {
-        let bound = self.measure.upper_bound(record.len());
-        if self.stays_within(bound) {
-            return true;
+    /// The size of one more item: measured only if an upper bound says that the JSON may not stay within its bound.
+    fn size(&mut self, record: ByteRange, window: &Window<'_>) -> Size {
+        let bound = self.bound(record);
+        if self.stays_within(bound.bytes) {
+            return bound;
         }
         self.measure_bounded(window);
-        self.stays_within(bound) || self.stays_within(self.measure.exact(window.slice(record)))
+        if self.stays_within(bound.bytes) {
+            return bound;
+        }
+        // Of an item that alone is too large, no more than that is found out.
+        let bytes = self.measure.exact_up_to(self.max_input_bytes, window.slice(record));
+        Size { bytes, measured: true }
+    }
+
+    fn bound(&self, record: ByteRange) -> Size {
+        Size { bytes: self.measure.upper_bound(record.len()), measured: false }
     }
 
     fn stays_within(&self, item_bytes: u64) -> bool {
@@ -130,7 +167,8 @@ impl Cutter {
 
     fn measure_bounded(&mut self, window: &Window<'_>) {
         for record in self.bounded.drain(..) {
-            let excess = self.measure.upper_bound(record.len()) - self.measure.exact(window.slice(record));
+            let exact = self.measure.exact_up_to(self.max_input_bytes, window.slice(record));
+            let excess = self.measure.upper_bound(record.len()) - exact;
             self.bytes = self.bytes.saturating_sub(excess);
         }
     }

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::format::RecordFormat;
 use crate::leap::Leap;
 use crate::machine::EntryState;
+use crate::positions::Walked;
 use crate::range::Window;
 use crate::walk::Cursor;
 
-/// The first piece that all entries walk; each further one is twice as long. Wrong entries mostly agree with the
-/// right one after the first quoted field, so that little is walked twice.
-const FIRST_PIECE_BYTES: usize = 1 << 10;
+/// The piece from the first quote on that all entries walk; each further one is twice as long. Wrong entries mostly agree
+/// with the right one after the first quoted field, so that little is walked twice.
+const QUOTED_PIECE_BYTES: usize = 1 << 10;
 
 /// Where the machine goes from one entry state through a range of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,35 +55,42 @@ impl EntryExit {
     }
 }
 
-/// Where `entries` lead to through `window`; `main` is one exit that is known already.
+/// Where `entries` lead to through `window`; `known` is what was found there from one entry.
 ///
-/// All are walked together, each state once, until they agree; from there on, `main` says the rest.
+/// All are walked together, each state once, until they agree; from there on, the known exit says the rest.
 pub(crate) fn walk_all(
     entries: &[EntryState],
-    main: Option<&EntryExit>,
+    known: &Walked,
     window: &Window<'_>,
     format: RecordFormat,
 ) -> Vec<EntryExit> {
     let mut exits: Vec<EntryExit> = entries.iter().map(|entry| EntryExit::nothing(*entry)).collect();
+    let without_quotes = known.first_quote.unwrap_or(window.bytes.len());
     let mut from = 0;
-    let mut piece = FIRST_PIECE_BYTES;
+    let mut piece = QUOTED_PIECE_BYTES;
     while from < window.bytes.len() {
         let agreed = exits.iter().all(|exit| exit.exit == exits[0].exit);
-        let to = if agreed { window.bytes.len() } else { window.bytes.len().min(from + piece) };
+        let to = match agreed {
+            true => window.bytes.len(),
+            false if from < without_quotes => without_quotes,
+            false => window.bytes.len().min(from + piece),
+        };
         let bytes = Window { base: window.offset(from), bytes: &window.bytes[from..to] };
-        match main.filter(|_| agreed) {
-            Some(main) => join(&mut exits, main, &bytes, format),
-            None => walk_piece(&mut exits, &bytes, format),
+        match known.exit.as_ref().filter(|_| agreed) {
+            Some(exit) => join(&mut exits, exit, &bytes, format),
+            None => walk_piece(&mut exits, &bytes, format, to > without_quotes),
+        }
+        if from >= without_quotes {
+            piece *= 2;
         }
         from = to;
-        piece *= 2;
     }
     exits
 }
 
 /// Takes all `exits` through one more piece, each state once.
-fn walk_piece(exits: &mut [EntryExit], piece: &Window<'_>, format: RecordFormat) {
-    let leap = Leap::new(piece, format);
+fn walk_piece(exits: &mut [EntryExit], piece: &Window<'_>, format: RecordFormat, quotes: bool) {
+    let leap = Leap::new(piece, format, quotes);
     let mut walked: Vec<EntryExit> = Vec::with_capacity(exits.len());
     for exit in exits {
         let known = walked.iter().find(|other| other.entry == exit.exit).copied();
@@ -129,7 +137,7 @@ mod tests {
         let csv = RecordFormat::default();
         let mut exits = [EntryExit::nothing(entry)];
         for (byte, base) in bytes.chunks(1).zip(0..) {
-            walk_piece(&mut exits, &Window { base, bytes: byte }, csv);
+            walk_piece(&mut exits, &Window { base, bytes: byte }, csv, true);
             assert_eq!(exits[0].exit, bytes[..=base as usize].iter().fold(entry, |s, b| s.step(*b, csv)));
         }
         exits[0]
@@ -147,7 +155,7 @@ mod tests {
             let entry = [RecordStart, FieldStart, Unquoted, Quoted, QuoteInQuoted, AfterCr][entry];
             let mut exits = [EntryExit::nothing(entry)];
             for (piece, base) in bytes.chunks(size).zip((0..).step_by(size)) {
-                walk_piece(&mut exits, &Window { base, bytes: piece }, RecordFormat::default());
+                walk_piece(&mut exits, &Window { base, bytes: piece }, RecordFormat::default(), true);
             }
             proptest::prop_assert_eq!(exits[0], walk_by_bytes(entry, &bytes));
         }

@@ -1,12 +1,14 @@
-//! Items of one batch, in one shared buffer.
+//! Items of one batch, which share what they were read from.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::columns::{Columns, empty_item_bytes};
-use crate::fields::{FieldVisitor, visit_fields};
+use crate::csv_records::CsvRecords;
+use crate::item_field::Field;
 use crate::json::{self, JsonError, Members};
 use crate::json_path::{JsonPath, PathStep};
+use crate::json_records::JsonRecords;
 use crate::range::{ByteRange, Window};
 
 /// Consecutive items that one handler call gets.
@@ -25,45 +27,18 @@ pub struct Batch {
 }
 
 /// One record: of CSV with the header's names, of JSON lines the value itself. Cheap to clone: the items of a batch share
-/// their text.
+/// their text. The fields of a batch of CSV are looked for when the first of them is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    texts: Arc<ItemTexts>,
+    records: Arc<Records>,
     index: usize,
 }
 
-/// What an item holds under a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Field<'a> {
-    /// There is no such column or member, or the record cannot be read.
-    Missing,
-    /// `null`, which only JSON has.
-    Null,
-    /// A text: every value of CSV, a string of JSON.
-    Text(Cow<'a, str>),
-    /// A number, `true`, `false`, an array or an object, as compact JSON: numbers keep their text.
-    Json(Cow<'a, str>),
-}
-
-impl<'a> Field<'a> {
-    /// The text, or the JSON; `None` for what is missing or null.
-    pub fn into_text(self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Missing | Self::Null => None,
-            Self::Text(text) => Some(text),
-            Self::Json(json) => Some(json),
-        }
-    }
-
-    /// What compact JSON is as a field.
-    pub fn of_json(json: Cow<'a, str>) -> Self {
-        match (json.as_bytes().first().copied(), json) {
-            (Some(b'"'), Cow::Borrowed(json)) => Self::Text(json::unescape(json)),
-            (Some(b'"'), Cow::Owned(json)) => Self::Text(Cow::Owned(json::unescape(&json).into_owned())),
-            (Some(b'n'), _) => Self::Null,
-            (_, json) => Self::Json(json),
-        }
-    }
+/// The records of a batch.
+#[derive(Debug, PartialEq, Eq)]
+enum Records {
+    Csv(CsvRecords),
+    Json(JsonRecords),
 }
 
 /// Why a record is no item. Such a record fails alone.
@@ -86,17 +61,26 @@ pub enum ItemProblem {
 impl Item {
     /// The record's bytes in the object, without its terminator.
     pub fn bytes(&self) -> ByteRange {
-        self.place().bytes
+        match &*self.records {
+            Records::Csv(records) => records.range(self.index),
+            Records::Json(records) => records.range(self.index),
+        }
     }
 
     /// Line feeds between the shard's start and the item.
     pub fn newlines_before(&self) -> u64 {
-        self.place().newlines_before
+        match &*self.records {
+            Records::Csv(records) => records.newlines_before(self.index),
+            Records::Json(records) => records.newlines_before(self.index),
+        }
     }
 
     /// Why the record cannot be read. Such an item has no fields and fails alone.
     pub fn problem(&self) -> Option<ItemProblem> {
-        self.place().problem
+        match &*self.records {
+            Records::Csv(records) => records.problem(self.index),
+            Records::Json(records) => records.problem(self.index),
+        }
     }
 
     /// What it holds in the column, or of a JSON object in the member, `name`. A record of fewer fields than columns holds
@@ -105,13 +89,13 @@ impl Item {
         if self.problem().is_some() {
             return Field::Missing;
         }
-        match &self.texts.values {
-            Layout::Fields { columns, .. } => columns
-                .position(name)
-                .map_or(Field::Missing, |column| Field::Text(Cow::Borrowed(self.value(column)))),
-            Layout::Json { .. } => {
+        match &*self.records {
+            Records::Csv(records) => records.columns.position(name).map_or(Field::Missing, |column| {
+                Field::Text(Cow::Borrowed(records.value(self.index, column)))
+            }),
+            Records::Json(records) => {
                 let is_named = |member: &(&str, &str)| json::unescape(member.0) == name;
-                Members::of(self.json_text())
+                Members::of(records.value(self.index))
                     .filter(is_named)
                     .last()
                     .map_or(Field::Missing, |(_, value)| Field::of_json(Cow::Borrowed(value)))
@@ -126,10 +110,10 @@ impl Item {
 
     /// Names of columns in header order, or of a JSON object's members as they stand; none if the record cannot be read.
     pub fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let (columns, members) = match &self.texts.values {
+        let (columns, members) = match &*self.records {
             _ if self.problem().is_some() => (&[][..], ""),
-            Layout::Fields { columns, .. } => (&columns.names[..], ""),
-            Layout::Json { .. } => (&[][..], self.json_text()),
+            Records::Csv(records) => (&records.columns.names[..], ""),
+            Records::Json(records) => (&[][..], records.value(self.index)),
         };
         let columns = columns.iter().map(|name| Cow::Borrowed(name.as_str()));
         columns.chain(Members::of(members).map(|(name, _)| json::unescape(name)))
@@ -137,18 +121,21 @@ impl Item {
 
     /// Names and values of a CSV record in header order; nothing of JSON, or if the record cannot be read.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        let names = match &self.texts.values {
-            Layout::Fields { columns, .. } if self.problem().is_none() => &columns.names[..],
-            Layout::Fields { .. } | Layout::Json { .. } => &[],
+        let records = match &*self.records {
+            Records::Csv(records) if self.problem().is_none() => Some(records),
+            Records::Csv(_) | Records::Json(_) => None,
         };
-        names.iter().enumerate().map(|(column, name)| (name.as_str(), self.value(column)))
+        records.into_iter().flat_map(|records| {
+            let names = records.columns.names.iter().enumerate();
+            names.map(|(column, name)| (name.as_str(), records.value(self.index, column)))
+        })
     }
 
     /// The value of a record of JSON lines as compact JSON; `None` of CSV.
     pub fn json(&self) -> Option<&str> {
-        match &self.texts.values {
-            Layout::Fields { .. } => None,
-            Layout::Json { .. } => Some(self.json_text()),
+        match &*self.records {
+            Records::Csv(_) => None,
+            Records::Json(records) => Some(records.value(self.index)),
         }
     }
 
@@ -157,18 +144,20 @@ impl Item {
     /// Of a record that cannot be read it is a form for reports, never for handlers: U+FFFD stands for what is not UTF-8,
     /// and a string for what is not JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        match &self.texts.values {
-            Layout::Fields { columns, .. } => columns.write_item(|column| self.value(column), out),
-            Layout::Json { .. } => out.extend_from_slice(self.json_text().as_bytes()),
+        match &*self.records {
+            Records::Csv(records) => {
+                records.columns.write_item(|column| records.value(self.index, column), out);
+            }
+            Records::Json(records) => out.extend_from_slice(records.value(self.index).as_bytes()),
         }
     }
 
     /// Whether `path` names a value of the item; in JSON `null` is one.
     pub fn has(&self, path: &JsonPath) -> bool {
-        match &self.texts.values {
+        match &*self.records {
             _ if path.steps().is_empty() => true,
-            Layout::Fields { .. } => self.column_at(path).is_some(),
-            Layout::Json { .. } => self.json_at(path).is_some(),
+            Records::Csv(records) => self.column_at(records, path).is_some(),
+            Records::Json(records) => self.json_at(records, path).is_some(),
         }
     }
 
@@ -178,13 +167,13 @@ impl Item {
             self.write_json(out);
             return true;
         }
-        match &self.texts.values {
-            Layout::Fields { .. } => {
-                let text = self.column_at(path);
+        match &*self.records {
+            Records::Csv(records) => {
+                let text = self.column_at(records, path);
                 text.map(|text| json::write_string(text, out)).is_some()
             }
-            Layout::Json { .. } => {
-                let json = self.json_at(path);
+            Records::Json(records) => {
+                let json = self.json_at(records, path);
                 json.map(|json| out.extend_from_slice(json.as_bytes())).is_some()
             }
         }
@@ -192,104 +181,65 @@ impl Item {
 
     /// The bytes of the JSON of the value that `path` names; 0 if it names none.
     pub fn json_bytes_at(&self, path: &JsonPath) -> u64 {
-        match &self.texts.values {
-            Layout::Fields { columns, .. } if path.steps().is_empty() => {
-                let values =
-                    (0..columns.len()).map(|column| json::escaped_len(self.value(column).as_bytes()));
+        match &*self.records {
+            Records::Csv(records) if path.steps().is_empty() => {
+                let columns = &records.columns;
+                let value = |column| records.value(self.index, column).as_bytes();
+                let values = (0..columns.len()).map(|column| json::escaped_len(value(column)));
                 empty_item_bytes(&columns.names) + values.sum::<u64>()
             }
-            Layout::Fields { .. } => {
-                self.column_at(path).map_or(0, |text| json::escaped_len(text.as_bytes()) + 2)
+            Records::Csv(records) => {
+                self.column_at(records, path).map_or(0, |text| json::escaped_len(text.as_bytes()) + 2)
             }
-            Layout::Json { .. } => self.json_at(path).map_or(0, |json| json.len() as u64),
+            Records::Json(records) => self.json_at(records, path).map_or(0, |json| json.len() as u64),
+        }
+    }
+
+    /// The object that it comes from as a JSON string; `""` if its record does not say so.
+    pub(crate) fn source_json(&self) -> &str {
+        match &*self.records {
+            Records::Csv(_) => "",
+            Records::Json(records) => records.source(self.index),
         }
     }
 
     /// What `path` names.
     pub fn field_at(&self, path: &JsonPath) -> Field<'_> {
-        match &self.texts.values {
-            Layout::Fields { .. } if path.steps().is_empty() => {
+        match &*self.records {
+            Records::Csv(_) if path.steps().is_empty() => {
                 let mut json = Vec::new();
                 self.write_json(&mut json);
                 Field::Json(Cow::Owned(String::from_utf8(json).expect("names and values are text")))
             }
-            Layout::Fields { .. } => {
-                self.column_at(path).map_or(Field::Missing, |text| Field::Text(Cow::Borrowed(text)))
+            Records::Csv(records) => {
+                self.column_at(records, path).map_or(Field::Missing, |text| Field::Text(Cow::Borrowed(text)))
             }
-            Layout::Json { .. } => {
-                self.json_at(path).map_or(Field::Missing, |json| Field::of_json(Cow::Borrowed(json)))
+            Records::Json(records) => {
+                self.json_at(records, path).map_or(Field::Missing, |json| Field::of_json(Cow::Borrowed(json)))
             }
         }
     }
 
     /// The value of the column that `path` names. Every value of CSV is a text, which holds nothing.
-    fn column_at(&self, path: &JsonPath) -> Option<&str> {
-        match (path.steps(), &self.texts.values) {
-            ([PathStep::Name(name)], Layout::Fields { columns, .. }) if self.problem().is_none() => {
-                columns.position(name).map(|column| self.value(column))
+    fn column_at<'a>(&self, records: &'a CsvRecords, path: &JsonPath) -> Option<&'a str> {
+        match path.steps() {
+            [PathStep::Name(name)] if self.problem().is_none() => {
+                records.columns.position(name).map(|column| records.value(self.index, column))
             }
             _ => None,
         }
     }
 
     /// The JSON that `path` names in a record of JSON.
-    fn json_at(&self, path: &JsonPath) -> Option<&str> {
+    fn json_at<'a>(&self, records: &'a JsonRecords, path: &JsonPath) -> Option<&'a str> {
         if self.problem().is_some() {
             return None;
         }
-        path.find_in_text(self.json()?)
-    }
-
-    fn place(&self) -> &Place {
-        &self.texts.places[self.index]
-    }
-
-    /// The value in `column`; replacements included.
-    fn value(&self, column: usize) -> &str {
-        let Layout::Fields { field_ends, .. } = &self.texts.values else { return "" };
-        let first_field = self.place().first_value;
-        let next_first = self.texts.places.get(self.index + 1).map(|place| place.first_value);
-        let field = first_field + column;
-        if field >= next_first.unwrap_or(field_ends.len()) {
-            return "";
-        }
-        let start = field.checked_sub(1).map_or(0, |before| field_ends[before]);
-        &self.texts.text[start..field_ends[field]]
-    }
-
-    fn json_text(&self) -> &str {
-        let Layout::Json { value_ends } = &self.texts.values else { return "" };
-        let start = self.index.checked_sub(1).map_or(0, |before| value_ends[before]);
-        &self.texts.text[start..value_ends[self.index]]
+        path.find_in_text(records.value(self.index))
     }
 }
 
-/// The values of a batch's items, one after another.
-#[derive(Debug, PartialEq, Eq)]
-struct ItemTexts {
-    text: String,
-    values: Layout,
-    places: Vec<Place>,
-}
-
-/// Where values end in the text.
-#[derive(Debug, PartialEq, Eq)]
-enum Layout {
-    Fields { columns: Arc<Columns>, field_ends: Vec<usize> },
-    Json { value_ends: Vec<usize> },
-}
-
-/// Where an item comes from, and where its values are.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    bytes: ByteRange,
-    newlines_before: u64,
-    problem: Option<ItemProblem>,
-    /// Index of its first value in `field_ends`; of JSON its own index.
-    first_value: usize,
-}
-
-/// Builds the items of one batch from `records`, in a window whose first line feed is the shard's `newlines_before`th.
+/// The items of one batch from `records`, in a window, with `newlines_before` the first of them since the shard's start.
 pub(crate) fn build_items(
     columns: &Arc<Columns>,
     delimiter: u8,
@@ -297,11 +247,8 @@ pub(crate) fn build_items(
     window: &Window<'_>,
     newlines_before: u64,
 ) -> Vec<Item> {
-    let mut builder = Builder::new(columns.len(), delimiter, records, window);
-    for_each_record(records, window, newlines_before, |record, newlines| {
-        builder.add(record, window, newlines);
-    });
-    share(builder.finish(columns))
+    let records = CsvRecords::new(columns, delimiter, records, window, newlines_before);
+    share(records.len(), Records::Csv(records))
 }
 
 /// The same for JSON lines.
@@ -309,134 +256,13 @@ pub(crate) fn build_json_items(
     records: &[ByteRange],
     window: &Window<'_>,
     newlines_before: u64,
+    is_sourced: bool,
 ) -> Vec<Item> {
-    let (mut text, mut value_ends, mut places) = (String::new(), Vec::new(), Vec::new());
-    for_each_record(records, window, newlines_before, |bytes, newlines_before| {
-        let problem = write_value(window.slice(bytes), bytes.start, &mut text);
-        places.push(Place { bytes, newlines_before, problem, first_value: value_ends.len() });
-        value_ends.push(text.len());
-    });
-    share(ItemTexts { text, values: Layout::Json { value_ends }, places })
+    let records = JsonRecords::new(records, window, newlines_before, is_sourced);
+    share(records.len(), Records::Json(records))
 }
 
-/// Appends a record's value, or a string that stands for it if it is none.
-fn write_value(record: &[u8], base: u64, text: &mut String) -> Option<ItemProblem> {
-    let mut value = Vec::with_capacity(record.len());
-    let problem = match first_invalid(record, base) {
-        None => json::compact(record, &mut value)
-            .err()
-            .map(|(index, error)| ItemProblem::InvalidJson { offset: base + index as u64, error }),
-        invalid => invalid,
-    };
-    if problem.is_some() {
-        value.clear();
-        json::write_string(String::from_utf8_lossy(record).trim_end(), &mut value);
-    }
-    text.push_str(std::str::from_utf8(&value).expect("parts of valid text between ASCII bytes are valid"));
-    problem
-}
-
-/// Calls `visit` with each record and the line feeds before it.
-fn for_each_record(
-    records: &[ByteRange],
-    window: &Window<'_>,
-    newlines_before: u64,
-    mut visit: impl FnMut(ByteRange, u64),
-) {
-    let mut newlines = newlines_before;
-    let mut counted_to = records.first().map_or(window.base, |record| record.start);
-    for record in records {
-        newlines += window.newlines(ByteRange::new(counted_to, record.start));
-        counted_to = record.start;
-        visit(*record, newlines);
-    }
-}
-
-fn share(texts: ItemTexts) -> Vec<Item> {
-    let texts = Arc::new(texts);
-    (0..texts.places.len()).map(|index| Item { texts: Arc::clone(&texts), index }).collect()
-}
-
-struct Builder {
-    column_count: usize,
-    delimiter: u8,
-    /// The whole batch is UTF-8, so no record needs to be looked at alone.
-    all_utf8: bool,
-    text: Vec<u8>,
-    field_ends: Vec<usize>,
-    places: Vec<Place>,
-}
-
-impl Builder {
-    fn new(column_count: usize, delimiter: u8, records: &[ByteRange], window: &Window<'_>) -> Self {
-        let all = match records {
-            [first, .., last] => ByteRange::new(first.start, last.end),
-            [only] => *only,
-            [] => ByteRange::new(window.base, window.base),
-        };
-        let bytes = window.slice(all);
-        Self {
-            column_count,
-            delimiter,
-            all_utf8: std::str::from_utf8(bytes).is_ok(),
-            text: Vec::with_capacity(bytes.len()),
-            field_ends: Vec::new(),
-            places: Vec::with_capacity(records.len()),
-        }
-    }
-
-    fn add(&mut self, record: ByteRange, window: &Window<'_>, newlines_before: u64) {
-        let bytes = window.slice(record);
-        let problem = if self.all_utf8 { None } else { first_invalid(bytes, record.start) };
-        let first_value = self.field_ends.len();
-        self.places.push(Place { bytes: record, newlines_before, problem, first_value });
-        let mut values = Values {
-            field_start: self.text.len(),
-            columns_left: self.column_count,
-            lossy: problem.is_some(),
-            builder: self,
-        };
-        if values.columns_left > 0 {
-            visit_fields(bytes, values.builder.delimiter, &mut values);
-        }
-    }
-
-    fn finish(self, columns: &Arc<Columns>) -> ItemTexts {
-        ItemTexts {
-            text: String::from_utf8(self.text)
-                .expect("values of valid records are valid, others were replaced"),
-            values: Layout::Fields { columns: Arc::clone(columns), field_ends: self.field_ends },
-            places: self.places,
-        }
-    }
-}
-
-/// Appends the values of the fields that have a column.
-struct Values<'a> {
-    builder: &'a mut Builder,
-    field_start: usize,
-    columns_left: usize,
-    lossy: bool,
-}
-
-impl FieldVisitor for Values<'_> {
-    fn piece(&mut self, bytes: &[u8]) {
-        self.builder.text.extend_from_slice(bytes);
-    }
-
-    fn field_end(&mut self) -> bool {
-        if self.lossy {
-            let field = self.builder.text.split_off(self.field_start);
-            self.builder.text.extend_from_slice(String::from_utf8_lossy(&field).as_bytes());
-        }
-        self.field_start = self.builder.text.len();
-        self.builder.field_ends.push(self.field_start);
-        self.columns_left -= 1;
-        self.columns_left > 0
-    }
-}
-
-fn first_invalid(bytes: &[u8], base: u64) -> Option<ItemProblem> {
-    let error = std::str::from_utf8(bytes).err()?;
-    Some(ItemProblem::InvalidUtf8 { offset: base + error.valid_up_to() as u64 })
+fn share(count: usize, records: Records) -> Vec<Item> {
+    let records = Arc::new(records);
+    (0..count).map(|index| Item { records: Arc::clone(&records), index }).collect()
 }

@@ -4,6 +4,8 @@ mod array;
 mod machine;
 mod members;
 
+use fearless_simd::{Level, Simd, SimdBase, SimdMask, dispatch, u8x64};
+
 pub use array::{ArrayError, ArraySplitter};
 pub use machine::{JsonError, MAX_JSON_DEPTH};
 pub(crate) use machine::{compact, compact_len};
@@ -16,7 +18,40 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// How many bytes `text` takes between the quotes of a JSON string.
 pub(crate) fn escaped_len(text: &[u8]) -> u64 {
-    text.iter().map(|byte| u64::from(ESCAPED_LEN[usize::from(*byte)])).sum()
+    if text.len() < LONG { text.iter().map(escaped_byte_len).sum() } else { long_escaped_len(text) }
+}
+
+/// The same of one byte.
+pub(crate) fn escaped_byte_len(byte: &u8) -> u64 {
+    u64::from(ESCAPED_LEN[usize::from(*byte)])
+}
+
+/// From so many bytes on it pays to look at sixty-four of them at once.
+const LONG: usize = 32;
+
+#[inline(never)]
+fn long_escaped_len(text: &[u8]) -> u64 {
+    let (blocks, rest) = text.as_chunks();
+    // Filled up with what is not escaped.
+    let mut last = [b' '; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    let more = dispatch!(Level::new(), simd => escapes(simd, blocks) + escapes(simd, &[last]));
+    text.len() as u64 + more
+}
+
+/// How many bytes escaping adds to `blocks`.
+#[inline(always)]
+fn escapes<S: Simd>(simd: S, blocks: &[[u8; 64]]) -> u64 {
+    let mut more = 0;
+    for block in blocks {
+        let bytes = u8x64::from_slice(simd, block);
+        let quoted = bytes.simd_eq(b'"') | bytes.simd_eq(b'\\');
+        let control = bytes.simd_lt(0x20);
+        let short = bytes.simd_ge(0x08) & bytes.simd_le(0x0d) & !bytes.simd_eq(0x0b);
+        let count = |mask: u64| u64::from(mask.count_ones());
+        more += count(quoted.to_bitmask()) + 5 * count(control.to_bitmask()) - 4 * count(short.to_bitmask());
+    }
+    more
 }
 
 /// Writes `text` as a JSON string with its quotes.
@@ -85,6 +120,7 @@ mod tests {
             assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&text).unwrap());
             let len = serde_json::to_string(&text).unwrap().len() as u64 - 2;
             assert_eq!(escaped_len(text.as_bytes()), len);
+            assert_eq!(escaped_len(text.repeat(101).as_bytes()), 101 * len);
         }
     }
 }

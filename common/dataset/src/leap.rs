@@ -17,10 +17,11 @@ pub(crate) struct Leap<'a> {
 }
 
 impl<'a> Leap<'a> {
-    pub(crate) fn new(window: &'a Window<'a>, format: RecordFormat) -> Self {
+    /// `quotes`: whether there may be quotes that mean something.
+    pub(crate) fn new(window: &'a Window<'a>, format: RecordFormat, quotes: bool) -> Self {
         let first_quote = match format {
-            RecordFormat::Csv(_) => memchr(QUOTE, window.bytes),
-            RecordFormat::JsonLines => None,
+            RecordFormat::Csv(_) if quotes => memchr(QUOTE, window.bytes),
+            RecordFormat::Csv(_) | RecordFormat::JsonLines => None,
         };
         Self { window, format, first_quote }
     }

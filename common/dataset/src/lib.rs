@@ -22,11 +22,14 @@
 //! - **Invariant:** a guess changes how often a shard is scanned, never what comes out.
 //! - **Invariant:** whatever would make scan or cutting cut differently raises [`CUT_VERSION`].
 //!
-//! Start reading in `machine.rs` (the states), then `walk.rs` (the same, in leaps), `scan.rs` and `compose.rs`.
+//! Start reading in `machine.rs` (the states), then `walk.rs` (the same, in leaps), `blocks.rs` (the same, as bits), `scan.rs` and
+//! `compose.rs`.
 
+mod blocks;
 mod columns;
 mod compose;
 mod convert;
+mod csv_records;
 mod cut;
 mod dialect;
 mod entries;
@@ -35,8 +38,10 @@ mod format;
 mod guess;
 mod header;
 mod item;
+mod item_field;
 mod json;
 mod json_path;
+mod json_records;
 mod leap;
 mod machine;
 mod measure;
@@ -46,18 +51,21 @@ mod positions;
 mod problem;
 mod range;
 mod reader;
+mod record_walk;
 mod scan;
 mod shape;
+mod sourced;
 mod walk;
 
 pub use compose::{Composed, ComposedShard, Composer};
 pub use convert::{ConvertError, CsvToJsonLines};
-pub use cut::{CutRules, SHAPES_SINCE};
+pub use cut::{CutRules, SHAPES_SINCE, SOURCES_SINCE};
 pub use dialect::{Dialect, HeaderLocation, Limits};
 pub use entries::EntryExit;
 pub use format::RecordFormat;
 pub use header::{Header, HeaderProblem, Probe, ProbeError, probe};
-pub use item::{Batch, Field, Item, ItemProblem};
+pub use item::{Batch, Item, ItemProblem};
+pub use item_field::Field;
 pub use json::{ArrayError, ArraySplitter, JsonError, MAX_JSON_DEPTH};
 pub use json_path::{JsonPath, JsonPathProblem, PathStep};
 pub use machine::EntryState;
@@ -68,13 +76,14 @@ pub use range::ByteRange;
 pub use reader::{SpanReader, SpanShard, SpanStep};
 pub use scan::{ScanRequest, ShardScan, scan};
 pub use shape::{ItemHole, ItemShape, MEASURED_DIGITS, Part, Shape, ShapedField};
+pub use sourced::{SourcedLines, split_sourced};
 
 /// The newest version of everything that decides where batches are cut.
 ///
 /// A run pins the first version that knows all that it asks for. A version is added whenever [`scan`], the cutting rule or
 /// the size of an item's JSON would come out differently for some input; a worker that does not know a run's version must
 /// refuse to scan or read for it. All versions so far cut alike where both know the rules.
-pub const CUT_VERSION: u32 = SHAPES_SINCE;
+pub const CUT_VERSION: u32 = SOURCES_SINCE;
 
 /// The versions that this package knows.
 pub const CUT_VERSIONS: std::ops::RangeInclusive<u32> = 1..=CUT_VERSION;

@@ -1,6 +1,6 @@
 //! The machine that finds records: its states at a byte border, and one step of it.
 //!
-//! This is the definition; `walk.rs` does the same in leaps, and a test holds both together. The states are those of the
+//! This is the definition; `walk.rs` does the same in leaps and `blocks.rs` as bits, and tests hold all together. The states are those of the
 //! `csv` crate with its default terminator: `AfterCr` behaves as `RecordStart` does, but is kept apart so that a state
 //! says exactly what the crate's machine would. JSON lines need two of them: `RecordStart` and `Unquoted`.
 

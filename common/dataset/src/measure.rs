@@ -3,13 +3,17 @@
 //! Of CSV it is a fixed number of bytes, and of each column's escaped value so many copies. Of JSON it is a fixed number of
 //! bytes, the record itself without the white space between its parts so many times, and the values that paths name in it.
 
+use memchr::{memchr, memchr_iter};
+
 use crate::columns::empty_item_bytes;
 use crate::cut::CutRules;
 use crate::fields::{FieldVisitor, visit_fields};
 use crate::format::RecordFormat;
-use crate::json::{MAX_ESCAPED_BYTES, compact_len, escaped_len};
+use crate::json::{MAX_ESCAPED_BYTES, compact_len, escaped_byte_len, escaped_len};
 use crate::json_path::{JsonPath, PathStep};
+use crate::machine::QUOTE;
 use crate::shape::{ItemHole, ItemShape, MEASURED_DIGITS};
+use crate::sourced::split_sourced;
 
 /// Measures records as the items that they are.
 #[derive(Debug, Clone)]
@@ -24,15 +28,16 @@ pub(crate) struct ItemMeasure {
 enum Values {
     /// How often the value of each column stands in the item.
     Fields { copies: Vec<u64>, most_copies: u64, delimiter: u8 },
-    /// How often the record itself stands in it, and the parts of it that do.
-    Json { copies: u64, parts: Vec<JsonPath> },
+    /// How often the record itself stands in it, and the parts of it that do; whether the object that it comes from is told
+    /// apart from it, and how often that stands in it.
+    Json { copies: u64, parts: Vec<JsonPath>, sourced: bool, sources: u64 },
 }
 
 impl ItemMeasure {
     pub(crate) fn new(rules: &CutRules) -> Self {
         match rules.format {
             RecordFormat::Csv(dialect) => Self::of_fields(rules, dialect.delimiter),
-            RecordFormat::JsonLines => Self::of_json(rules.shape.as_ref()),
+            RecordFormat::JsonLines => Self::of_json(rules.shape.as_ref(), rules.sourced),
         }
     }
 
@@ -47,48 +52,90 @@ impl ItemMeasure {
         Self { fixed_bytes, values: Values::Fields { copies, most_copies, delimiter } }
     }
 
-    fn of_json(shape: Option<&ItemShape>) -> Self {
+    fn of_json(shape: Option<&ItemShape>, sourced: bool) -> Self {
         let Some(shape) = shape else {
-            return Self { fixed_bytes: 0, values: Values::Json { copies: 1, parts: Vec::new() } };
+            let values = Values::Json { copies: 1, parts: Vec::new(), sourced, sources: 0 };
+            return Self { fixed_bytes: 0, values };
         };
-        let (mut fixed_bytes, mut copies, mut parts) = (shape.constant_bytes(), 0, Vec::new());
+        let (mut fixed_bytes, mut copies, mut parts, mut sources) =
+            (shape.constant_bytes(), 0, Vec::new(), 0);
         for hole in shape.holes() {
             match hole {
                 ItemHole::Index => fixed_bytes += MEASURED_DIGITS,
                 ItemHole::Value(path) if path.steps().is_empty() => copies += 1,
                 ItemHole::Value(path) => parts.push(path.clone()),
+                ItemHole::Source => sources += 1,
             }
         }
-        Self { fixed_bytes, values: Values::Json { copies, parts } }
+        Self { fixed_bytes, values: Values::Json { copies, parts, sourced, sources } }
     }
 
     /// At least the bytes of a record's item.
     pub(crate) fn upper_bound(&self, record_bytes: u64) -> u64 {
-        let copies = match &self.values {
+        self.fixed_bytes.saturating_add(record_bytes.saturating_mul(self.most_per_byte()))
+    }
+
+    /// How many bytes `items` records may have together so that their items, with commas between them, certainly take at most
+    /// `json_bytes`; 0 also if not even empty ones do.
+    pub(crate) fn certain_record_bytes(&self, items: u64, json_bytes: u64) -> u64 {
+        let fixed = self.fixed_bytes.saturating_add(1).saturating_mul(items);
+        let left = json_bytes.saturating_sub(fixed);
+        left.checked_div(self.most_per_byte()).unwrap_or(if fixed > json_bytes { 0 } else { u64::MAX })
+    }
+
+    /// The most bytes of an item that one byte of its record adds.
+    fn most_per_byte(&self) -> u64 {
+        match &self.values {
             Values::Fields { most_copies, .. } => MAX_ESCAPED_BYTES.saturating_mul(*most_copies),
-            Values::Json { copies, parts } => copies + parts.len() as u64,
-        };
-        self.fixed_bytes.saturating_add(record_bytes.saturating_mul(copies))
+            Values::Json { copies, parts, sources, .. } => copies + parts.len() as u64 + sources,
+        }
+    }
+
+    /// The bytes of a record's item if they are at most `enough`, else anything above that: the rest of a very long record is
+    /// not looked at.
+    pub(crate) fn exact_up_to(&self, enough: u64, record: &[u8]) -> u64 {
+        let start = usize::try_from(enough.saturating_add(enough / 4)).unwrap_or(usize::MAX);
+        if matches!(self.values, Values::Fields { .. }) && record.len() / 2 > start {
+            // The start of a record has the same values, or starts of them.
+            let least = self.exact(&record[..start.max(1)]);
+            if least > enough {
+                return least;
+            }
+        }
+        self.exact(record)
     }
 
     /// Bytes that are not UTF-8 count one each, and all bytes of what is not JSON count: such an item is never sent. A path
     /// that names nothing counts nothing: nor is that one.
-    pub(crate) fn exact(&self, record: &[u8]) -> u64 {
+    fn exact(&self, record: &[u8]) -> u64 {
         let of_record = match &self.values {
-            Values::Fields { copies, most_copies, delimiter } => {
-                let mut values = EscapedValues { bytes: 0, copies };
-                if *most_copies > 0 {
+            Values::Fields { most_copies: 0, .. } => 0,
+            Values::Fields { copies, delimiter, .. } => unquoted_values_len(record, copies, *delimiter)
+                .unwrap_or_else(|| {
+                    let mut values = EscapedValues { bytes: 0, copies };
                     visit_fields(record, *delimiter, &mut values);
-                }
-                values.bytes
-            }
-            Values::Json { copies, parts } => {
+                    values.bytes
+                }),
+            Values::Json { copies, parts, sourced, sources } => {
+                let (source, record) = if *sourced { split_sourced(record) } else { (&[][..], record) };
+                let source = (source.len() as u64).saturating_mul(*sources);
                 let whole = if *copies > 0 { compact_len(record).saturating_mul(*copies) } else { 0 };
-                whole.saturating_add(parts_len(record, parts))
+                whole.saturating_add(source).saturating_add(parts_len(record, parts))
             }
         };
         self.fixed_bytes.saturating_add(of_record)
     }
+}
+
+/// The bytes of all values of a record without quotes: it is what stands between them. `None`: fields have to be told apart.
+fn unquoted_values_len(record: &[u8], copies: &[u64], delimiter: u8) -> Option<u64> {
+    let alike = copies.first().filter(|first| copies.iter().all(|copies| copies == *first))?;
+    if memchr(QUOTE, record).is_some() {
+        return None;
+    }
+    let delimiters = memchr_iter(delimiter, record).count();
+    let between = (delimiters as u64) * escaped_byte_len(&delimiter);
+    (delimiters < copies.len()).then(|| (escaped_len(record) - between) * alike)
 }
 
 /// The fixed bytes of a shaped CSV item, and the copies of each column's value; `bare` are the fixed bytes of one without a
@@ -103,6 +150,8 @@ fn shaped_fields(names: &[String], bare: u64, shape: &ItemShape) -> (u64, Vec<u6
                 fixed_bytes += bare;
                 copies.iter_mut().for_each(|copies| *copies += 1);
             }
+            // Records of CSV say of no object that they come from it.
+            ItemHole::Source => fixed_bytes += NULL,
             ItemHole::Value(path) => {
                 let column = match path.steps() {
                     [PathStep::Name(name)] => names.iter().position(|column| column == name),
@@ -128,6 +177,9 @@ fn parts_len(record: &[u8], paths: &[JsonPath]) -> u64 {
     parts.map(|part| compact_len(part.as_bytes())).sum()
 }
 
+/// The bytes of `null`.
+const NULL: u64 = 4;
+
 /// The quotes around a value.
 const QUOTES: u64 = 2;
 
@@ -148,5 +200,59 @@ impl FieldVisitor for EscapedValues<'_> {
     fn field_end(&mut self) -> bool {
         self.copies = &self.copies[1..];
         !self.copies.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::header::Header;
+    use crate::range::ByteRange;
+
+    fn rules(columns: usize) -> CutRules {
+        let names = (0..columns).map(|column| format!("column {column}")).collect();
+        CutRules {
+            max_items: 1,
+            max_input_bytes: 0,
+            envelope_bytes: 0,
+            header: Header { names, range: ByteRange::new(0, 0) },
+            format: RecordFormat::default(),
+            sourced: false,
+            max_record_bytes: 0,
+            shape: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_too_large_is_measured_as_too_large_and_all_else_exactly(
+            letters in vec(0..6_usize, 1..300),
+            columns in 1..4_usize,
+            enough in 0..400_u64,
+        ) {
+            let record: Vec<u8> = letters.iter().map(|letter| b"\"\",a\n\x01"[*letter]).collect();
+            let measure = ItemMeasure::new(&rules(columns));
+            let (exact, up_to) = (measure.exact(&record), measure.exact_up_to(enough, &record));
+            prop_assert!(up_to <= exact);
+            prop_assert!(up_to == exact || up_to > enough);
+            prop_assert!(exact <= measure.upper_bound(record.len() as u64));
+        }
+
+        #[test]
+        fn records_of_bytes_that_are_certain_to_fit_do_fit(
+            lengths in vec(1..200_u64, 1..30),
+            columns in 0..4_usize,
+            json_bytes in 0..20_000_u64,
+        ) {
+            let measure = ItemMeasure::new(&rules(columns));
+            let together: u64 = lengths.iter().sum();
+            if together <= measure.certain_record_bytes(lengths.len() as u64, json_bytes) {
+                let items: u64 = lengths.iter().map(|length| measure.upper_bound(*length) + 1).sum();
+                prop_assert!(items <= json_bytes);
+            }
+        }
     }
 }

@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::{Csv, Grammar, JsonLines};
 use crate::cut::{CutRules, Cutter, Record};
 use crate::entries::EntryExit;
+use crate::format::RecordFormat;
+use crate::guess::Guess;
 use crate::machine::EntryState;
 use crate::range::{ByteRange, Window};
+use crate::record_walk::{FirstQuote, RecordWalk};
 use crate::scan::ScanRequest;
 use crate::walk::Cursor;
 
@@ -49,36 +53,121 @@ pub struct Positions {
     pub max_items_per_batch: u32,
 }
 
-/// Walks the request's shard from `entry`. The exit is known unless the item limit ended the walk.
-pub(crate) fn find_positions(request: &ScanRequest<'_>, entry: EntryState) -> (Positions, Option<EntryExit>) {
-    let format = request.rules.format;
-    let limit = request.item_limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-    let mut cursor = Cursor::at_start(entry);
-    let mut finder = Finder::new(request, entry);
-    let mut inherited_end = None;
-    if entry.in_record() {
-        inherited_end = cursor.seek_record_end(request.bytes, format);
+/// What one walk through a shard found.
+pub(crate) struct Walked {
+    pub(crate) positions: Positions,
+    /// Known unless the item limit ended the walk.
+    pub(crate) exit: Option<EntryExit>,
+    /// Line feeds in the shard, all of it.
+    pub(crate) newlines: u64,
+    /// Index of the shard's first quote, where quotes mean something.
+    pub(crate) first_quote: Option<usize>,
+}
+
+/// Walks the request's shard from the entry that is known or, if none is, likely.
+pub(crate) fn find_positions(request: &ScanRequest<'_>) -> Walked {
+    match request.rules.format {
+        RecordFormat::Csv(dialect) => find_by(request, Csv { delimiter: dialect.delimiter }),
+        RecordFormat::JsonLines => find_by(request, JsonLines),
     }
-    while !cursor.state.in_record() {
-        let Some(start) = cursor.seek_record(request.bytes, format) else { break };
-        if finder.positions.items == limit {
+}
+
+fn find_by(request: &ScanRequest<'_>, grammar: impl Grammar) -> Walked {
+    let (entry, guess) = match request.entry {
+        Some(entry) => (entry, None),
+        None => Guess::first(request),
+    };
+    let walk = RecordWalk::new(request.bytes, grammar, entry);
+    walk_from(request, entry, walk, guess).unwrap_or_else(|Misguessed { likelier, first_quote }| {
+        let walk = if likelier == EntryState::Quoted {
+            RecordWalk::in_quotes(request.bytes, grammar, first_quote)
+        } else {
+            RecordWalk::new(request.bytes, grammar, likelier)
+        };
+        walk_from(request, likelier, walk, None).unwrap_or_else(|_| unreachable!("no guess, no wrong guess"))
+    })
+}
+
+/// A walk's first quote says that another entry is likelier.
+struct Misguessed {
+    likelier: EntryState,
+    first_quote: FirstQuote,
+}
+
+fn walk_from(
+    request: &ScanRequest<'_>,
+    entry: EntryState,
+    mut walk: RecordWalk<'_, impl Grammar>,
+    mut guess: Option<Guess<'_>>,
+) -> Result<Walked, Misguessed> {
+    let mut finder = Finder::new(request, entry);
+    let inherited_end = if entry.in_record() { walk.next_end() } else { None };
+    let mut last_end = inherited_end;
+    let mut open = entry.in_record() && inherited_end.is_none();
+    while !open && let Some(start) = walk.next_start() {
+        if let Some(first_quote) = walk.first_quote()
+            && let Some(guess) = guess.take()
+        {
+            let likelier = guess.likeliest(first_quote.index);
+            if likelier != entry {
+                return Err(Misguessed { likelier, first_quote });
+            }
+        }
+        if finder.is_full() {
             finder.positions.truncated = true;
             break;
         }
-        let end = cursor.seek_record_end(request.bytes, format);
+        if finder.may_keep(start) {
+            finder.newlines = walk.line_feeds_before(start);
+        }
+        if let Some(last) = finder.last_certain(start)
+            && walk.pass(finder.max_items, last).is_some()
+        {
+            finder.take_whole_batch(start);
+            continue;
+        }
+        let end = walk.next_end();
         finder.take(start, end);
+        last_end = end.or(last_end);
+        open = end.is_none();
     }
+    let (newlines, first_quote) = walk.finish();
     let positions = finder.positions;
-    let window = request.window();
-    let exit = EntryExit {
+    let exit = (!positions.truncated).then(|| exit(request, &positions, inherited_end, last_end));
+    Ok(Walked { positions, exit, newlines, first_quote })
+}
+
+/// Where a walk leads to that went through the shard. `last_end`: where the last record ended, if any did. From there, or
+/// from the record that is open, the machine goes on in leaps: the walk knows records, but no states.
+fn exit(
+    request: &ScanRequest<'_>,
+    positions: &Positions,
+    inherited_end: Option<usize>,
+    last_end: Option<usize>,
+) -> EntryExit {
+    let (window, format, entry) = (request.window(), request.rules.format, positions.entry);
+    let bytes = window.bytes;
+    let after_line_end = |end: usize| {
+        let state = if bytes[end] == b'\r' { EntryState::AfterCr } else { EntryState::RecordStart };
+        Cursor { index: end + 1, ..Cursor::at_start(state) }
+    };
+    let mut cursor = match (positions.open_record, last_end) {
+        (Some(start), _) => {
+            Cursor { index: window.index(start), ..Cursor::at_start(EntryState::RecordStart) }
+        }
+        (None, Some(end)) => after_line_end(end),
+        (None, None) => Cursor::at_start(entry),
+    };
+    if cursor.state.in_record() || cursor.seek_record(bytes, format).is_some() {
+        cursor.seek_record_end(bytes, format);
+    }
+    EntryExit {
         entry,
         exit: cursor.state,
         open_quote: cursor.open_quote.map(|index| window.offset(index)),
         open_record: positions.open_record,
         inherited_end: inherited_end.map(|index| window.offset(index + 1)),
-    };
-    let walked_through = !positions.truncated;
-    (positions, walked_through.then_some(exit))
+    }
 }
 
 /// Takes the records of a shard in order and notes what is worth it.
@@ -87,7 +176,16 @@ struct Finder<'a> {
     rules: &'a CutRules,
     ends_object: bool,
     cutter: Cutter,
+    max_items: u32,
+    /// How many items are counted at most.
+    limit: u32,
+    /// In so many bytes a batch of `max_items` items is certainly within all bounds.
+    certain_bytes: u64,
+    /// Index of the first item of the batch in progress.
+    batch_start: usize,
     spacing: u64,
+    /// Line feeds before the record in progress, if a checkpoint may be kept at it.
+    newlines: u64,
     positions: Positions,
 }
 
@@ -103,14 +201,51 @@ impl<'a> Finder<'a> {
             truncated: false,
             max_items_per_batch: request.rules.max_items,
         };
+        let cutter = Cutter::new(request.rules);
+        let limit = request.item_limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
         Self {
             window: request.window(),
             rules: request.rules,
             ends_object: request.ends_object,
-            cutter: Cutter::new(request.rules),
+            max_items: request.rules.max_items.max(1),
+            limit,
+            certain_bytes: cutter.certain_batch_bytes().min(request.rules.max_record_bytes),
+            batch_start: 0,
+            cutter,
             spacing: CHECKPOINT_SPACING.max(request.range.len().div_ceil(MAX_CHECKPOINTS)),
+            newlines: 0,
             positions,
         }
+    }
+
+    /// Whether a checkpoint would be kept if a batch begins at index `start`.
+    fn may_keep(&self, start: usize) -> bool {
+        let last = self.positions.checkpoints.last();
+        last.is_none_or(|last| self.window.offset(start) - last.offset >= self.spacing)
+    }
+
+    /// Whether no more items are to be counted.
+    fn is_full(&self) -> bool {
+        self.positions.items == self.limit
+    }
+
+    /// Where the next batch must begin at the latest if the one that begins at index `start` needs no look at its records.
+    ///
+    /// `None`: it needs one, or is likely to: the last one was too long for that.
+    fn last_certain(&self, start: usize) -> Option<usize> {
+        // So many items take more bytes than that anyway.
+        let possible = u64::from(self.max_items) <= self.certain_bytes;
+        let counted = self.limit - self.positions.items >= self.max_items;
+        let likely = (start - self.batch_start) as u64 <= self.certain_bytes;
+        let begins = !self.cutter.has_room();
+        let last = usize::try_from(self.certain_bytes).unwrap_or(usize::MAX);
+        (possible && begins && counted && likely).then_some(start.saturating_add(last))
+    }
+
+    /// Takes a batch of `max_items` items, the first of which begins at index `start`.
+    fn take_whole_batch(&mut self, start: usize) {
+        self.begin_batch(start);
+        self.positions.items += self.max_items;
     }
 
     /// Takes the record that begins at index `start` and is terminated at `end`, if in the shard.
@@ -119,7 +254,7 @@ impl<'a> Finder<'a> {
         let range = ByteRange::new(self.window.offset(start), self.window.offset(end_or_border));
         let crossing = end.is_none() && !self.ends_object;
         if self.cutter.take(Record { range, crossing }, &self.window) {
-            self.begin_batch(range.start);
+            self.begin_batch(start);
         }
         self.positions.items += 1;
         if end.is_none() {
@@ -130,18 +265,15 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn begin_batch(&mut self, offset: u64) {
-        let last = self.positions.checkpoints.last();
-        if last.is_none_or(|last| offset - last.offset >= self.spacing) {
-            let (counted_to, newlines) =
-                last.map_or((self.window.base, 0), |last| (last.offset, last.newlines));
-            let checkpoint = Checkpoint {
+    fn begin_batch(&mut self, start: usize) {
+        self.batch_start = start;
+        if self.may_keep(start) {
+            self.positions.checkpoints.push(Checkpoint {
                 batch: self.positions.batches,
                 item: self.positions.items,
-                offset,
-                newlines: newlines + self.window.newlines(ByteRange::new(counted_to, offset)),
-            };
-            self.positions.checkpoints.push(checkpoint);
+                offset: self.window.offset(start),
+                newlines: self.newlines,
+            });
         }
         self.positions.batches += 1;
     }

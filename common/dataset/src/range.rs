@@ -68,7 +68,8 @@ impl<'a> Window<'a> {
         count_newlines(self.slice(range))
     }
 
-    fn index(&self, offset: u64) -> usize {
+    /// Index of the byte at the absolute `offset`.
+    pub(crate) fn index(&self, offset: u64) -> usize {
         usize::try_from(offset - self.base).expect("the window lies in memory")
     }
 }

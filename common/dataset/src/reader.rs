@@ -198,7 +198,9 @@ impl SpanReader {
             RecordFormat::Csv(dialect) => {
                 build_items(&self.columns, dialect.delimiter, &self.records, window, newlines_before)
             }
-            RecordFormat::JsonLines => build_json_items(&self.records, window, newlines_before),
+            RecordFormat::JsonLines => {
+                build_json_items(&self.records, window, newlines_before, self.rules.sourced)
+            }
         };
         Batch { ordinal: self.batch, first_item: self.item, items, bytes, newlines_before }
     }

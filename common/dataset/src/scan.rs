@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cut::CutRules;
 use crate::entries::{EntryExit, entries_after, walk_all};
-use crate::guess::guess_entry;
 use crate::machine::EntryState;
 use crate::positions::{Positions, find_positions};
-use crate::range::{ByteRange, Window, count_newlines};
+use crate::range::{ByteRange, Window};
 
 /// One shard to be scanned.
 #[derive(Debug, Clone)]
@@ -55,14 +54,12 @@ pub struct ShardScan {
 pub fn scan(request: &ScanRequest<'_>) -> ShardScan {
     assert_eq!(request.bytes.len() as u64, request.range.len(), "the bytes are those of the range");
     let format = request.rules.format;
-    let possible = EntryState::possible_after(request.previous, format);
-    let entry = request.entry.unwrap_or_else(|| guess_entry(possible, request.bytes, request.rules));
     let entries = entries_after(request.previous, request.entry, format);
-    let (positions, exit) = find_positions(request, entry);
+    let walked = find_positions(request);
     ShardScan {
         range: request.range,
-        exits: walk_all(&entries, exit.as_ref(), &request.window(), format),
-        positions,
-        newlines: count_newlines(request.bytes),
+        exits: walk_all(&entries, &walked, &request.window(), format),
+        positions: walked.positions,
+        newlines: walked.newlines,
     }
 }

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::item::{Field, Item};
+use crate::item::Item;
+use crate::item_field::Field;
 use crate::json;
 use crate::json_path::JsonPath;
 
@@ -50,6 +51,8 @@ pub enum ItemHole {
     Index,
     /// A value of it, or all of it.
     Value(JsonPath),
+    /// The object that it comes from, where each item has its own.
+    Source,
 }
 
 /// `itemSelector`.
@@ -132,7 +135,7 @@ impl ItemShape {
     pub fn unmatched(&self, item: &Item) -> Option<&JsonPath> {
         self.holes().find_map(|hole| match hole {
             ItemHole::Value(path) if !item.has(path) => Some(path),
-            ItemHole::Value(_) | ItemHole::Index => None,
+            ItemHole::Value(_) | ItemHole::Index | ItemHole::Source => None,
         })
     }
 
@@ -141,6 +144,7 @@ impl ItemShape {
         let holes = self.holes().map(|hole| match hole {
             ItemHole::Index => MEASURED_DIGITS,
             ItemHole::Value(path) => item.json_bytes_at(path),
+            ItemHole::Source => source_of(item).len() as u64,
         });
         self.constant_bytes().saturating_add(holes.fold(0, u64::saturating_add))
     }
@@ -180,6 +184,15 @@ fn fill(hole: &ItemHole, index: u64, item: &Item, out: &mut Vec<u8>) {
                 out.extend_from_slice(b"null");
             }
         }
+        ItemHole::Source => out.extend_from_slice(source_of(item).as_bytes()),
+    }
+}
+
+/// The object that an item comes from, as JSON.
+fn source_of(item: &Item) -> &str {
+    match item.source_json() {
+        "" => "null",
+        source => source,
     }
 }
 

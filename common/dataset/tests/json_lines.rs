@@ -231,6 +231,7 @@ fn check(object: &[u8], case: &Case) -> usize {
         envelope_bytes: ENVELOPE.len() as u64,
         header: probe.header,
         format: FORMAT,
+        sourced: false,
         max_record_bytes: case.max_record_bytes,
         shape: case.shaped.then(shape),
     };
@@ -364,6 +365,7 @@ fn items(object: &[u8]) -> Vec<warifu_dataset::Item> {
         envelope_bytes: 0,
         header: probe.header,
         format: FORMAT,
+        sourced: false,
         max_record_bytes: 1 << 20,
         shape: None,
     };

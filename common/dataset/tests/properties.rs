@@ -83,7 +83,7 @@ prop_compose! {
         lenient_quotes in any::<bool>(),
         location in any_location(),
         shard_size in prop_oneof![1..8_u64, 1..300_u64],
-        items_per_batch in 0..7_u32,
+        items_per_batch in prop_oneof![9 => 0..7_u32, 1 => Just(u32::MAX)],
         input_bytes in prop_oneof![Just(262_144), 0..400_u64],
         max_items in proptest::option::weighted(0.3, 0..20_u64),
         count_from in prop_oneof![2 => Just(0), 1 => 0..150_u64],
@@ -112,7 +112,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Large enough for several checkpoints, and for entries that agree late.
     #[test]
@@ -127,5 +127,24 @@ proptest! {
         let names = HeaderLocation::Given(vec!["a".into(), "b".into()]);
         let feed = 200_000;
         check(&object, &Case { shard_size, location: names, feed, items_per_batch: 40, max_items: None, ..case });
+    }
+
+    /// Batches that certainly fit, that may fit and that do not, beside records that are too large: in one shard, over chunks.
+    #[test]
+    fn batches_that_are_counted_and_batches_that_are_measured_are_cut_alike(
+        pattern in any_object(),
+        lengths in vec(prop_oneof![4 => 0..40_usize, 1 => 0..3_000_usize], 1..30),
+        case in any_case(),
+        items_per_batch in 1..60_u32,
+        input_bytes in prop_oneof![500..60_000_u64, Just(262_144)],
+        max_record_bytes in prop_oneof![Just(1 << 20), 100..4_000_u64],
+        shard_size in 5_000..200_000_u64,
+    ) {
+        let record = |length: &usize| [&b"x".repeat(*length), b",\"\n\"\n".as_slice()].concat();
+        let unit = [lengths.iter().map(record).collect::<Vec<_>>().concat(), pattern, b"\n".to_vec()].concat();
+        let object = unit.repeat(60_000_usize.div_ceil(unit.len()));
+        let names = HeaderLocation::Given(vec!["a".into(), "b".into()]);
+        let case = Case { shard_size, location: names, items_per_batch, input_bytes, max_record_bytes, ..case };
+        check(&object, &Case { feed: 200_000, count_from: 0, end: u64::MAX, ..case });
     }
 }

@@ -7,7 +7,7 @@ mod support;
 
 use support::{Case, Outcome, check, scan_shard};
 use warifu_dataset::{
-    ByteRange, Composed, Composer, DataProblem, Dialect, Header, HeaderLocation, ShardPlan,
+    ByteRange, Composed, Composer, DataProblem, Dialect, EntryState, Header, HeaderLocation, ShardPlan,
 };
 
 fn first_row() -> Case {
@@ -123,6 +123,45 @@ fn a_file_of_consistent_rows_is_guessed_right() {
     let object = format!("w,x,y,z\r\n{}", (0..4000).map(row).collect::<String>());
     let outcome = check(object.as_bytes(), &Case { shard_size: 5000, ..first_row() }).unwrap();
     assert_eq!((outcome.items, outcome.rescans), (4000, 0));
+}
+
+#[test]
+fn shards_within_long_fields_of_lines_like_records_are_guessed_right() {
+    let field = "1,2,3\n".repeat(20_000);
+    let row = |row: usize| format!("{row},\"{field}\",end\n7,8,9\n10,\"a, b\",11\n12,\"c\",13\n");
+    let object = format!("x,y,z\n{}", (0..4).map(row).collect::<String>());
+    for shard_size in [10_000, 50_000, 200_000] {
+        let outcome = check(object.as_bytes(), &Case { shard_size, ..first_row() }).unwrap();
+        let within = outcome.shards.windows(2).filter(|pair| pair[1].entry == EntryState::Quoted).count();
+        assert_eq!(outcome.items, 16);
+        assert!(within > 1, "cuts fall into fields");
+        // Of a shard without a quote nobody can tell.
+        let unknown =
+            outcome.shards.iter().filter(|shard| !holds_quotes(object.as_bytes(), shard.range)).count();
+        assert!(outcome.rescans <= unknown, "{} of {unknown} in shards of {shard_size}", outcome.rescans);
+    }
+}
+
+#[test]
+fn fields_of_some_lines_like_records_are_guessed_right() {
+    let lines =
+        |row: usize| (0..5).map(|line| format!("\nU{row},{line},7,like a record")).collect::<String>();
+    let row = |row: usize| format!("U{row},{row},5,\"a note{}\"\n", lines(row));
+    let object = format!("w,x,y,z\n{}", (0..3000).map(row).collect::<String>());
+    let outcome = check(object.as_bytes(), &Case { shard_size: 7000, ..first_row() }).unwrap();
+    assert_eq!((outcome.items, outcome.rescans), (3000, 0));
+}
+
+#[test]
+fn quotes_in_text_without_quoted_fields_are_guessed_right() {
+    let row = |row: usize| format!("{row},a 6\" pipe,7\" and 8\" pipes\n");
+    let object = format!("x,y,z\n{}", (0..4000).map(row).collect::<String>());
+    let outcome = check(object.as_bytes(), &Case { shard_size: 5000, ..first_row() }).unwrap();
+    assert_eq!((outcome.items, outcome.rescans), (4000, 0));
+}
+
+fn holds_quotes(object: &[u8], range: ByteRange) -> bool {
+    object[range.start as usize..range.end as usize].contains(&b'"')
 }
 
 #[test]

@@ -72,6 +72,11 @@ impl SourceObjects {
     pub fn is_one(&self) -> bool {
         *self == Self::One
     }
+
+    /// Whether the items are what several objects hold.
+    pub fn are_read(&self) -> bool {
+        matches!(self, Self::Flattened | Self::Inventory | Self::Named)
+    }
 }
 
 impl InputForm {
@@ -90,18 +95,30 @@ impl CsvEncoding {
 
 impl MapRunSpec {
     /// Where its items come from, as AWS names it to templates: `s3://bucket/key`, of listed objects `s3://bucket`, of items
-    /// that the job gives `STATE_DATA`; of a local file its URL.
+    /// that the job gives `STATE_DATA`; of a local file its URL, of items that a handler gives `handler:NAME`.
     pub fn item_source(&self) -> String {
         if self.items.is_some() {
             return "STATE_DATA".to_owned();
         }
-        let ItemReader { bucket, key, objects, .. } = &self.item_reader;
-        let scheme = if bucket.contains("://") { "" } else { "s3://" };
+        let ItemReader { bucket, key, objects, handler, .. } = &self.item_reader;
+        if let Some(handler) = handler {
+            return format!("handler:{handler}");
+        }
         match objects {
-            SourceObjects::Listed => format!("{scheme}{bucket}"),
-            _ => format!("{scheme}{bucket}/{key}"),
+            SourceObjects::Listed => address(bucket),
+            _ => object_address(bucket, key),
         }
     }
+}
+
+/// Where an object is, as templates name it: `s3://bucket/key`; of a local file its URL.
+pub fn object_address(bucket: &str, key: &str) -> String {
+    format!("{}/{key}", address(bucket))
+}
+
+fn address(bucket: &str) -> String {
+    let scheme = if bucket.contains("://") { "" } else { "s3://" };
+    format!("{scheme}{bucket}")
 }
 
 impl ItemReader {
@@ -112,7 +129,8 @@ impl ItemReader {
             InputForm::JsonLines => true,
             InputForm::Json { .. } => false,
         };
-        !(self.objects.is_one() && can_be_cut && ObjectCompression::of_key(&self.key).is_none())
+        self.handler.is_some()
+            || !(self.objects.is_one() && can_be_cut && ObjectCompression::of_key(&self.key).is_none())
     }
 
     /// How the records are written of the object that is cut into shards: of the source itself, or of the staged one.

@@ -41,7 +41,7 @@ pub use id::{
     BatchOrdinal, HandlerName, IdError, Incarnation, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, ReportNumber,
     SessionId, ShardNumber, WorkerId,
 };
-pub use input::{CsvEncoding, InputForm, ObjectCompression, SourceObjects};
+pub use input::{CsvEncoding, InputForm, ObjectCompression, SourceObjects, object_address};
 pub use range_set::RangeSet;
 pub use retry::{JitterStrategy, Retrier, RetryDecision, decide_retry, retry_delay};
 pub use state::{LimitedBy, MapRunState, RunError};

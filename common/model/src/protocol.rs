@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use warifu_dataset::{ByteRange, Checkpoint, EntryState, Header, Probe, ShardScan};
 
 use crate::spec::MapRunSpec;
-use crate::template::TemplateFacts;
+use crate::template::{ItemSource, TemplateFacts};
 use crate::{
     AccessRules, BatchOrdinal, CallFailure, CompensationCall, HandlerName, Incarnation, LeaderTerm, LeaseId,
     MapRunId, PartRef, RangeSet, ReportNumber, SessionId, ShardNumber, SourcePlace, WallTime, WorkerHandler,
@@ -310,7 +310,7 @@ impl RunContext {
             start_time: self.create_time,
             entered_time: self.start_time,
             redrive_count: self.redrive,
-            source: self.item_source.clone(),
+            source: ItemSource::pinned(&self.spec, self.cut_version, self.item_source.clone()),
         }
     }
 }

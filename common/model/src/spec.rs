@@ -2,6 +2,7 @@
 //!
 //! What a job file or request may say is decided in `wire`; whatever reaches these types is valid.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ pub struct MapRunSpec {
     /// The run's input, for templates.
     pub input: Map<String, Value>,
     /// Labels of the run; bounded sets, so that metrics may use them.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// The trace that the run is part of: not the job's to say, but of the request that created it. It stands here because it
     /// goes wherever the specification goes, to the next leader and to every worker. An older process drops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +94,9 @@ pub struct ItemReader {
     /// Which objects these are. As what follows, left out of stored forms that are older.
     #[serde(default, skip_serializing_if = "SourceObjects::is_one")]
     pub objects: SourceObjects,
+    /// The handler that gives the items page by page, in place of objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<HandlerName>,
     /// What they hold.
     #[serde(default, skip_serializing_if = "InputForm::is_csv")]
     pub form: InputForm,
@@ -111,6 +115,37 @@ pub struct ItemReader {
     pub range: Option<(u64, Option<u64>)>,
 }
 
+impl MapRunSpec {
+    /// A job that says nothing but where items come from and who handles them.
+    pub fn new(item_reader: ItemReader, handler: HandlerName) -> Self {
+        Self {
+            item_reader,
+            items: None,
+            item_selector: None,
+            item_batcher: ItemBatcher::default(),
+            item_processor: ItemProcessor::new(handler),
+            max_concurrency: None,
+            adaptive_concurrency: None,
+            max_items_per_second: None,
+            tolerance: Tolerance::default(),
+            timeout: None,
+            result_writer: None,
+            compensation: None,
+            input: Map::new(),
+            labels: BTreeMap::new(),
+            trace_parent: None,
+        }
+    }
+
+    /// The handlers without which the run makes no progress: the one that gives the items if there is one, and the one that gets
+    /// them, each once.
+    pub fn handlers(&self) -> impl Iterator<Item = &HandlerName> {
+        let processor = &self.item_processor.handler;
+        let reader = self.item_reader.handler.as_ref().filter(|reader| *reader != processor);
+        reader.into_iter().chain([processor])
+    }
+}
+
 impl ItemReader {
     /// An object that is read with all defaults.
     pub fn of_object(bucket: impl Into<String>, key: impl Into<String>, form: InputForm) -> Self {
@@ -120,6 +155,7 @@ impl ItemReader {
             version_id: None,
             expected_bucket_owner: None,
             objects: SourceObjects::One,
+            handler: None,
             form,
             encoding: CsvEncoding::Utf8,
             header_location: HeaderLocation::FirstRow,
@@ -128,6 +164,11 @@ impl ItemReader {
             max_items: None,
             range: None,
         }
+    }
+
+    /// Items that a handler gives.
+    pub fn of_handler(handler: HandlerName, max_items: Option<u64>) -> Self {
+        Self { handler: Some(handler), max_items, ..Self::of_object("", "", InputForm::JsonLines) }
     }
 
     /// What stands in place of a source if the job gives the items: they are written as JSON lines when the run is created.
@@ -181,6 +222,19 @@ pub struct ItemBatcher {
     pub auto_size: Option<AutoSize>,
 }
 
+impl Default for ItemBatcher {
+    /// What a job gets that has no `itemBatcher`.
+    fn default() -> Self {
+        Self {
+            configured: false,
+            max_items_per_batch: DEFAULT_MAX_ITEMS_PER_BATCH,
+            max_input_bytes_per_batch: DEFAULT_MAX_INPUT_BYTES_PER_BATCH,
+            batch_input: None,
+            auto_size: None,
+        }
+    }
+}
+
 /// Who handles a batch, for how long, and what happens when it fails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemProcessor {
@@ -196,6 +250,13 @@ pub struct ItemProcessor {
     /// The part of the handler's answer that is read as the answer: a JSONPath.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_path: Option<String>,
+}
+
+impl ItemProcessor {
+    /// One attempt of the default length at each batch.
+    pub fn new(handler: HandlerName) -> Self {
+        Self { handler, timeout: DEFAULT_BATCH_TIMEOUT, retry: Vec::new(), payload: None, output_path: None }
+    }
 }
 
 /// Where results go, and in which form.

@@ -7,7 +7,7 @@
 //! Writing is atomic: readers see the old file or the new one, also after a crash.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::location::local_directory;
 use super::{
-    ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
+    Buffer, ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
     StoredObject, Upload, check_put_size, check_range,
 };
 use upload::FileUpload;
@@ -177,13 +177,13 @@ impl<'a> LocalFile<'a> {
         if bytes.len() < length {
             return Err(changed(object, "a shorter file".to_owned()));
         }
-        Ok(Bytes::from(bytes))
+        Ok(bytes.freeze())
     }
 
-    fn read_up_to(&mut self, start: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(length);
+    fn read_up_to(&mut self, start: u64, length: usize) -> io::Result<Buffer> {
+        let mut bytes = Buffer::with_capacity(length);
         self.file.seek(SeekFrom::Start(start))?;
-        Read::by_ref(&mut self.file).take(length as u64).read_to_end(&mut bytes)?;
+        bytes.fill_from(&mut self.file)?;
         Ok(bytes)
     }
 

@@ -74,13 +74,6 @@ impl Violations {
         }
     }
 
-    /// Notes that this version does not know `what` yet, if a request asks for it.
-    pub(crate) fn refuse_unsupported(&mut self, asked_for: bool, field: &str, what: &str) {
-        if asked_for {
-            self.add(field, format!("{what} is not supported yet"));
-        }
-    }
-
     /// `value` if nothing was wrong.
     pub(crate) fn into_result<T>(self, value: T) -> Result<T, InvalidRequest> {
         if self.found.is_empty() { Ok(value) } else { Err(InvalidRequest { violations: self.found }) }

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use warifu_model::{Incarnation, MapRunId};
+use warifu_model::{Incarnation, MapRunId, Timestamp};
 
 use crate::map_run::MapRun;
+use crate::open_shards::Scanners;
 use crate::scheduler::Scheduler;
+use crate::shard::Readiness;
 use crate::worker::Worker;
 
 /// Slots held for the run, then slots held at all; the incarnation makes it unique.
@@ -22,13 +24,34 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    /// The least loaded candidate of a run, and how many there are.
-    pub(crate) fn first(&mut self, scheduler: &Scheduler, id: &MapRunId) -> Option<(Incarnation, usize)> {
-        let candidates = self.by_run.entry(id.clone()).or_insert_with(|| {
-            let map_run = &scheduler.map_runs[id];
-            scheduler.free_for(map_run).map(|worker| load(worker, id)).collect()
+    /// The candidate of a run that is served next, and how many there are: the least loaded one; of those that hold as many
+    /// slots for the run rather one that scanned what waits. One that will soon have a shard of its own comes last, and only
+    /// for what is kept for none.
+    pub(crate) fn first(
+        &mut self,
+        now: Timestamp,
+        scheduler: &Scheduler,
+        id: &MapRunId,
+    ) -> Option<(Incarnation, usize)> {
+        let map_run = &scheduler.map_runs[id];
+        let candidates = self
+            .by_run
+            .entry(id.clone())
+            .or_insert_with(|| scheduler.free_for(map_run).map(|worker| load(worker, id)).collect());
+        let (least, _, first) = candidates.first()?;
+        let own =
+            map_run.open_shards().filter(|shard| shard.readiness() == Readiness::Now).find_map(|shard| {
+                let load = load(scheduler.workers.get(&shard.affinity?)?, id);
+                (load.0 == *least && candidates.contains(&load)).then_some(load)
+            });
+        let chosen = own.or_else(|| {
+            let scanners = Scanners::of(map_run);
+            let waits = |load: &&Load| scanners.wait(&scheduler.workers[&load.2], map_run);
+            candidates.iter().find(|load| !waits(load)).copied()
         });
-        candidates.first().map(|(_, _, worker)| (*worker, candidates.len()))
+        let for_any = || (map_run.has_due(now) || scheduler.some_is_for_any(map_run)).then_some(*first);
+        let chosen = chosen.map(|(_, _, worker)| worker).or_else(for_any)?;
+        Some((chosen, candidates.len()))
     }
 
     /// Takes a worker out before something changes at it.

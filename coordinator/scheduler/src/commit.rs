@@ -18,12 +18,18 @@ use crate::{Commit, CommitId, CommitOutcome, Effect, Effects, RequestId};
 /// A refused transaction is sent again after this long.
 const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
+/// After a pause so many transactions follow each other without the interval between them: of a short run each waits for the
+/// one before.
+const COMMITS_AT_ONCE: u32 = 10;
+
 /// What waits for a transaction, and the one in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
     next_id: u64,
     pub(crate) in_flight: Option<InFlight>,
     last_sent: Option<Timestamp>,
+    /// When the next one would be sent if each had kept to the interval.
+    paced_to: Timestamp,
     pub(crate) dirty: BTreeSet<MapRunId>,
     pub(crate) roster_adds: BTreeSet<Incarnation>,
     pub(crate) roster_removes: BTreeMap<Incarnation, WorkerId>,
@@ -55,8 +61,12 @@ impl Commits {
 impl Scheduler {
     /// Asks for a transaction as soon as the interval allows.
     pub(crate) fn want_commit(&mut self, now: Timestamp) {
-        let at = self.commits.last_sent.map_or(now, |sent| (sent + self.config.commit_interval).max(now));
-        self.timers.set_earlier(Timer::Commit, at);
+        self.timers.set_earlier(Timer::Commit, self.next_commit().max(now));
+    }
+
+    /// When the interval allows a transaction.
+    fn next_commit(&self) -> Timestamp {
+        self.commits.paced_to - self.config.commit_interval * (COMMITS_AT_ONCE - 1)
     }
 
     pub(crate) fn in_flight_reports(&self) -> impl Iterator<Item = &StagedReport> {
@@ -88,12 +98,13 @@ impl Scheduler {
         self.commits.in_flight =
             Some(InFlight { id, sent_at: now.at, records, refused: false, runs, adds, removes });
         self.commits.last_sent = Some(now.at);
+        self.commits.paced_to = self.commits.paced_to.max(now.at) + self.config.commit_interval;
         effects.push(Effect::Commit(commit));
     }
 
     fn commit_is_due(&mut self, now: Timestamp) -> bool {
         let staged = self.commits.something_waits();
-        let earliest = self.commits.last_sent.map_or(now, |sent| sent + self.config.commit_interval);
+        let earliest = self.next_commit();
         if staged && earliest > now {
             self.timers.set_earlier(Timer::Commit, earliest);
         }
@@ -281,3 +292,6 @@ impl Scheduler {
         self.want_commit(now.at);
     }
 }
+
+#[cfg(test)]
+mod tests;

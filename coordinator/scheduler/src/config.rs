@@ -16,7 +16,7 @@ pub struct Config {
     /// After its last confirmed write a leader decides nothing from here on; `None`: leadership cannot be
     /// lost while the process lives (one process, lock on its data directory).
     pub step_down_after: Option<Duration>,
-    /// Least time from one transaction to the next: what happens meanwhile shares one.
+    /// Least time from one transaction to the next, but for a few after a pause: what happens meanwhile shares one.
     pub commit_interval: Duration,
     /// Records of one transaction (etcd refuses more than 128 operations).
     pub max_commit_records: usize,

@@ -40,6 +40,8 @@ impl Scheduler {
         for map_run in self.map_runs.values() {
             if wanted(&map_run.spec.item_processor.handler) {
                 demand.add(&self.work(now, map_run));
+            } else if map_run.spec.item_reader.handler.as_ref().is_some_and(wanted) && map_run.is_read() {
+                demand.add(&Work { runnable: 1, ..Work::default() });
             }
             if map_run.spec.compensation.as_ref().is_some_and(|compensation| wanted(&compensation.handler)) {
                 demand.add(&compensation_work(now, map_run));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use warifu_dataset::Probe;
 use warifu_model::protocol::{CoordinatorMessage, SourcePin};
 use warifu_model::spec::MapRunSpec;
+use warifu_model::template::ItemSource;
 use warifu_model::{
     FailureCounts, FailureKind, ItemCounts, LeaderTerm, MapRunId, MapRunState, MapRunView, RunError,
     WallTime, WorkerView,
@@ -153,6 +154,8 @@ pub struct ManifestOrder {
     pub summary: Summary,
     /// What the run does: how its results are to look, and how its items are made.
     pub spec: Arc<MapRunSpec>,
+    /// What its templates take for the object that an item comes from.
+    pub item_source: ItemSource,
     /// The pinned source.
     pub source: SourcePin,
     /// The head of the source; absent if it was never read.

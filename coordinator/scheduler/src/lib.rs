@@ -26,6 +26,7 @@ mod lease;
 mod lifecycle;
 mod manifest;
 mod map_run;
+mod open_shards;
 mod pace;
 mod placement;
 mod random;
@@ -34,6 +35,7 @@ pub mod record;
 mod redrive;
 mod report;
 mod run_commit;
+mod scan_ahead;
 mod scanning;
 mod scheduler;
 mod session;
@@ -62,6 +64,7 @@ pub use invariants::Violation;
 pub use lifecycle::handler_warning;
 pub use scheduler::Scheduler;
 pub use staging::staging_place;
+pub use views::DataSource;
 
 /// A transaction of this term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -43,8 +43,8 @@ impl Scheduler {
             sequence: self.next_sequence,
         };
         let mut status = new_status(&record.spec);
-        if !self.handler_is_offered(&record.spec.item_processor.handler) {
-            status.warnings.push(handler_warning(record.spec.item_processor.handler.as_str()));
+        for handler in record.spec.handlers().filter(|handler| !self.handler_is_offered(handler)) {
+            status.warnings.push(handler_warning(handler.as_str()));
         }
         let compensation = record.spec.compensation.as_ref().map(|compensation| &compensation.handler);
         if let Some(handler) = compensation.filter(|handler| !self.handler_is_offered(handler)) {
@@ -68,7 +68,7 @@ impl Scheduler {
             return Err(Some(Rejection::IdUsedBefore(create.id.clone())));
         }
         let compensation = create.spec.compensation.as_ref().map(|compensation| &compensation.handler);
-        let mut handlers = std::iter::once(&create.spec.item_processor.handler).chain(compensation);
+        let mut handlers = create.spec.handlers().chain(compensation);
         if let Some(handler) =
             handlers.find(|handler| create.require_handler && !self.handler_is_offered(handler))
         {

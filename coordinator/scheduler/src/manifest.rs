@@ -24,6 +24,7 @@ impl MapRun {
         let (item_counts, batch_counts) = self.final_counts(&self.status);
         Some(ManifestOrder {
             map_run: self.id.clone(),
+            item_source: self.item_source(),
             redrive: self.status.redrive,
             bucket: writer.bucket.clone(),
             prefix: format!("{}{}/", writer.prefix, self.id),

@@ -1,9 +1,9 @@
 //! Which worker gets which batches, with how many slots.
 //!
 //! Runs take turns, the one with the fewest slots first; within a run, batches whose backoff is over go
-//! before new ones, and a worker gets the shard that it scanned if it can. A lease holds about
-//! `span_target` of measured work, and never more than a fair part of what remains. Of a run with a rate it holds what may
-//! begin now (see `pace.rs`).
+//! before new ones, and a worker gets the shard that it scanned if it can: another one would fetch it again. A lease holds
+//! about `span_target` of measured work, and never more than a fair part of what remains. Of a run with a rate it holds what
+//! may begin now (see `pace.rs`).
 
 use warifu_model::protocol::{CoordinatorMessage, Grant, GrantedBatch, ShardSpan};
 use warifu_model::{BatchOrdinal, HandlerName, Incarnation, LeaseId, MapRunId, Now, RangeSet, ShardNumber};
@@ -26,6 +26,15 @@ const ALONE_AFTER_DEATHS: u32 = 3;
 const FIRST_SPAN_PER_SLOT: u32 = 4;
 /// A fair part of what remains: so many leases for each worker.
 const FAIR_PARTS: u32 = 2;
+
+/// Where a lease's batches may come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shards {
+    /// What the worker scanned, and is likely to have in its cache.
+    Own,
+    /// Those first, then whatever waits: for a worker that will soon have a shard of its own, only what is kept for none.
+    Any,
+}
 
 /// Batches of one shard that go into one lease.
 struct Span {
@@ -93,7 +102,7 @@ impl Scheduler {
         if in_time == 0 {
             return false;
         }
-        let Some((worker, count)) = candidates.first(self, id) else { return false };
+        let Some((worker, count)) = candidates.first(now.at, self, id) else { return false };
         let share = room.div_ceil(u32::try_from(count).unwrap_or(u32::MAX));
         let free = self.workers[&worker].free_slots();
         let slots = free.min(share).min(self.fair_slots(id, worker)).max(1);
@@ -105,7 +114,7 @@ impl Scheduler {
             (slots, span_length(map_run, slots, count, &self.config))
         };
         let idle = self.workers[&worker].held_slots() == 0 && self.workers[&worker].leases.is_empty();
-        let Some(span) = self.choose_span(now, id, worker, length, idle) else { return false };
+        let Some(span) = self.choose_span(now, id, worker, length, idle, Shards::Any) else { return false };
         let slots = slots.min(u32::try_from(span.batches.len()).unwrap_or(u32::MAX));
         candidates.take_out(&self.workers[&worker]);
         self.grant(now, id, worker, span, slots, effects);
@@ -144,19 +153,24 @@ impl Scheduler {
         worker: Incarnation,
         count: u32,
         idle: bool,
+        from: Shards,
     ) -> Option<Span> {
-        let map_run = self.map_runs.get_mut(id)?;
+        let map_run = &self.map_runs[id];
+        let waits = map_run.waits_for_its_own(self.workers.get(&worker)?);
         let opened = |number: &u32| map_run.shards.get(number).is_some_and(|shard| shard.opened);
         let shards: Vec<u32> = map_run.open_shards.iter().copied().filter(opened).collect();
+        let own = |number: &&u32| map_run.shards[*number].affinity == Some(worker);
+        let may_be_taken = |number: &&u32| {
+            from == Shards::Any && !(waits && self.is_kept(map_run, &map_run.shards[*number]))
+        };
+        let ordered = shards.iter().filter(own).chain(shards.iter().filter(may_be_taken));
+        let ordered: Vec<u32> = ordered.copied().collect();
+        let map_run = self.map_runs.get_mut(id)?;
         let span =
             shards.iter().find_map(|number| take_due(map_run.shards.get_mut(number)?, *number, now, idle));
         let span = span.or_else(|| {
-            let own = |number: &&u32| map_run.shards[*number].affinity == Some(worker);
-            let ordered = shards.iter().filter(own).chain(shards.iter());
-            let ordered: Vec<u32> = ordered.copied().collect();
-            ordered
-                .iter()
-                .find_map(|number| take_pending(map_run.shards.get_mut(number)?, *number, count, idle))
+            let mut ordered = ordered.into_iter();
+            ordered.find_map(|number| take_pending(map_run.shards.get_mut(&number)?, number, count, idle))
         });
         if let Some(span) = &span {
             map_run.shard_changed(span.shard);
@@ -206,6 +220,8 @@ impl Scheduler {
 
     /// Workers that will soon have nothing left to begin get their next lease ahead, to run in the slots they hold: unless
     /// one of their slots is wanted for a compensation. What has to keep to a rate is never granted ahead.
+    ///
+    /// Each first gets of what it scanned itself; then those that had nothing of the kind get of what is left.
     fn extend_holders(&mut self, now: Now, id: &MapRunId, starving: &[HandlerName], effects: &mut Effects) {
         if self.map_runs[id].is_paced() || self.others_starve(id) {
             return;
@@ -217,23 +233,28 @@ impl Scheduler {
             .filter(|worker| !starving.iter().any(|handler| worker.would_compensate(handler)))
             .map(|worker| worker.incarnation)
             .collect();
-        let workers = holders.len();
-        for worker in holders {
-            let map_run = &self.map_runs[id];
-            if !self.may_grant(map_run)
-                || map_run.open_shards.is_empty()
-                || map_run.held_slots > map_run.concurrency_limit()
-            {
-                return;
+        let (count, mut unserved) = (holders.len(), holders);
+        for from in [Shards::Own, Shards::Any] {
+            let mut still_unserved = Vec::new();
+            for worker in unserved {
+                let map_run = &self.map_runs[id];
+                if !self.may_grant(map_run)
+                    || map_run.open_shards.is_empty()
+                    || map_run.held_slots > map_run.concurrency_limit()
+                {
+                    return;
+                }
+                let held = self.workers[&worker].held_for(id);
+                let wanted = span_length(map_run, held, count, &self.config);
+                if self.not_begun(worker, id) * 2 > wanted {
+                    continue;
+                }
+                match self.choose_span(now, id, worker, wanted, false, from) {
+                    Some(span) => self.grant(now, id, worker, span, 0, effects),
+                    None => still_unserved.push(worker),
+                }
             }
-            let held = self.workers[&worker].held_for(id);
-            let wanted = span_length(map_run, held, workers, &self.config);
-            if self.not_begun(worker, id) * 2 > wanted {
-                continue;
-            }
-            if let Some(span) = self.choose_span(now, id, worker, wanted, false) {
-                self.grant(now, id, worker, span, 0, effects);
-            }
+            unserved = still_unserved;
         }
     }
 
@@ -414,3 +435,6 @@ fn shard_span(shard: &Shard, span: &Span, newlines_before_data: u64) -> ShardSpa
         read_until,
     }
 }
+
+#[cfg(test)]
+mod tests;

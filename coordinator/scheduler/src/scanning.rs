@@ -15,18 +15,13 @@ use crate::staging::staging_place;
 use crate::worker::Scanning;
 use crate::{Config, Effects};
 
-/// Shards of a run that are scanned ahead at least, however few workers there are.
-const MIN_SCAN_AHEAD: usize = 4;
-/// Shards scanned ahead for each worker: what its cache holds.
-const SCAN_AHEAD_PER_WORKER: usize = 2;
-
 impl Scheduler {
     /// Orders probes and scans wherever a worker reads nothing.
     pub(crate) fn place_scans(&mut self, effects: &mut Effects) {
         let runs: Vec<MapRunId> = self.running_ids();
         for id in runs {
             while let Some(wanted) = self.next_scan(&id) {
-                let Some(worker) = self.idle_scanner(&id) else { break };
+                let Some(worker) = self.idle_scanner(&id, wanted) else { break };
                 self.order_scan(&id, worker, wanted, effects);
             }
         }
@@ -55,25 +50,27 @@ impl Scheduler {
         }
     }
 
-    fn scan_ahead(&self) -> usize {
-        let live = self.workers.values().filter(|worker| worker.is_reachable()).count();
-        (live * SCAN_AHEAD_PER_WORKER).max(MIN_SCAN_AHEAD)
-    }
-
-    /// A worker that reads nothing: one that offers the handler if there is any, of those the least busy.
-    fn idle_scanner(&self, id: &MapRunId) -> Option<Incarnation> {
+    /// A worker that reads nothing: one that offers the handler if there is any, of those the least busy. None has more than
+    /// its part of what is scanned ahead, so that its memory stays within bounds, unless all others wait for the shard.
+    fn idle_scanner(&self, id: &MapRunId, wanted: Option<u32>) -> Option<Incarnation> {
         let map_run = self.map_runs.get(id)?;
+        let is_waited_for = map_run
+            .planned()
+            .is_none_or(|planned| wanted.is_none_or(|shard| shard == planned.composer.next_shard()));
+        let (ahead, part) = (map_run.scanned_ahead(), self.part_of_scans());
+        let has_part = |worker: &Incarnation| ahead.get(worker).is_some_and(|shards| *shards >= part);
         let handler = &map_run.spec.item_processor.handler;
         let version = map_run.record.cut_version;
         let able = |worker: &&crate::worker::Worker| {
             let knows_cut = worker.cut_versions.contains(&version);
-            worker.is_reachable() && worker.scanning.is_none() && !worker.draining && knows_cut
+            let may_scan = is_waited_for || !has_part(&worker.incarnation);
+            worker.is_reachable() && worker.scanning.is_none() && !worker.draining && knows_cut && may_scan
         };
         let anybody_offers = self.handler_is_offered(handler);
         let candidates =
             self.workers.values().filter(able).filter(|worker| !anybody_offers || worker.offers(handler));
         candidates
-            .min_by_key(|worker| (worker.leases.len(), worker.incarnation))
+            .min_by_key(|worker| (has_part(&worker.incarnation), worker.leases.len(), worker.incarnation))
             .map(|worker| worker.incarnation)
     }
 
@@ -233,27 +230,6 @@ impl Scheduler {
 }
 
 impl MapRun {
-    fn next_shard_to_scan(&self, planned: &Planned, ahead: usize) -> Option<u32> {
-        if planned.composer.is_complete() {
-            return None;
-        }
-        let next = planned.composer.next_shard();
-        if planned.rescan && !planned.under_way.contains_key(&next) {
-            return Some(next);
-        }
-        if self.lacks_batch_size() {
-            // What others would be cut by is not known.
-            let free = !planned.scans.contains_key(&next) && !planned.under_way.contains_key(&next);
-            return free.then_some(next);
-        }
-        let not_leased = self.open_shards.len() + planned.scans.len() + planned.under_way.len();
-        if not_leased >= ahead {
-            return None;
-        }
-        let free = |shard: &u32| !planned.scans.contains_key(shard) && !planned.under_way.contains_key(shard);
-        (next..planned.composer.plan().shard_count()).take(ahead + 1).find(free)
-    }
-
     /// Keeps a scan until composition reaches it. One that was cut by another size than is chosen now is made again.
     pub(crate) fn take_scan(&mut self, shard: u32, scan: ShardScan, from: Incarnation) {
         let cut_so = scan.positions.max_items_per_batch == self.max_items();

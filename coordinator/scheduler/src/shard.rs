@@ -31,6 +31,15 @@ pub(crate) struct Shard {
     pub(crate) affinity: Option<Incarnation>,
 }
 
+/// Whether there are batches to lease that never were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// When the store holds the shard.
+    Soon,
+    Now,
+    Nothing,
+}
+
 impl Shard {
     /// A shard that was just composed.
     pub(crate) fn composed(record: ShardRecord, affinity: Option<Incarnation>) -> Self {
@@ -62,6 +71,19 @@ impl Shard {
             shard.requeue_all(undecided, now);
         }
         shard
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        match (self.opened, self.pending.is_empty()) {
+            (false, _) => Readiness::Soon,
+            (true, false) => Readiness::Now,
+            (true, true) => Readiness::Nothing,
+        }
+    }
+
+    /// Whether a batch may be sent again.
+    pub(crate) fn has_due(&self, now: Timestamp) -> bool {
+        self.waiting.values().any(|at| *at <= now)
     }
 
     /// True once every batch is decided.

@@ -6,11 +6,13 @@
 //! before its records are.
 
 use warifu_model::protocol::{CoordinatorMessage, RunFault, SourcePin, StagedSource};
+use warifu_model::template::ItemSource;
 use warifu_model::{Incarnation, MapRunId, Now};
 
 use crate::map_run::{MapRun, Source};
 use crate::record::PlanRecord;
 use crate::scheduler::Scheduler;
+use crate::worker::Worker;
 use crate::{Config, Effect, Effects};
 
 impl Scheduler {
@@ -31,14 +33,22 @@ impl Scheduler {
         }
     }
 
-    /// A worker that stages nothing: one that offers the handler if there is any, of those the least busy.
+    /// A worker that stages nothing: one that offers the handler if there is any, of those the least busy. Where a handler gives
+    /// the items, only one that offers that. It writes what the run's cutting reads, so it must know that.
     fn idle_stager(&self, id: &MapRunId) -> Option<Incarnation> {
-        let handler = &self.map_runs.get(id)?.spec.item_processor.handler;
+        let map_run = self.map_runs.get(id)?;
+        let handler = &map_run.spec.item_processor.handler;
+        let reader = map_run.spec.item_reader.handler.as_ref();
         let anybody_offers = self.handler_is_offered(handler);
+        let fits = |worker: &Worker| match reader {
+            Some(reader) => worker.offers(reader),
+            None => !anybody_offers || worker.offers(handler),
+        };
         self.workers
             .values()
             .filter(|worker| worker.is_reachable() && worker.staging.is_none() && !worker.draining)
-            .filter(|worker| !anybody_offers || worker.offers(handler))
+            .filter(|worker| worker.cut_versions.contains(&map_run.record.cut_version))
+            .filter(|worker| fits(worker))
             .min_by_key(|worker| (worker.leases.len(), worker.incarnation))
             .map(|worker| worker.incarnation)
     }
@@ -105,12 +115,22 @@ pub fn staging_place(config: &Config, id: &MapRunId) -> (String, String) {
 }
 
 impl MapRun {
+    /// Whether its source is being rewritten, or would be if there were a worker for it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_running() && self.waits_for_staging()
+    }
+
     fn waits_for_staging(&self) -> bool {
         matches!(self.source, Source::Unprobed) && self.spec.item_reader.needs_staging()
     }
 
     fn has_staged_objects(&self) -> bool {
         self.spec.item_reader.needs_staging() || self.spec.items.is_some()
+    }
+
+    /// What its templates take for the object that an item comes from.
+    pub(crate) fn item_source(&self) -> ItemSource {
+        ItemSource::pinned(&self.spec, self.record.cut_version, self.spec.item_source())
     }
 
     /// The object that is cut into shards.

@@ -1,6 +1,7 @@
 //! What tests of single modules begin with.
 
 pub(crate) mod job;
+mod reading;
 pub(crate) mod story;
 
 use std::collections::BTreeMap;

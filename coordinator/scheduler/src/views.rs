@@ -1,5 +1,8 @@
 //! What users see. Built on request from what is durable, plus what is live: leases, rates, what limits a run.
 
+use warifu_dataset::Probe;
+use warifu_model::protocol::SourcePin;
+use warifu_model::template::ItemSource;
 use warifu_model::{
     ClusterView, ErrorGroup, Incarnation, ItemCounts, LeaseId, LimitedBy, MapRunId, MapRunState, MapRunView,
     Timestamp, WorkerId, WorkerView,
@@ -10,6 +13,17 @@ use crate::scheduler::Scheduler;
 
 /// Error groups that users see.
 const SHOWN_ERROR_GROUPS: usize = 5;
+
+/// Where a run's records are, and how they are read.
+#[derive(Debug, Clone)]
+pub struct DataSource {
+    /// The object that is cut into shards: the source, or what it was rewritten as.
+    pub pin: SourcePin,
+    /// Its head; absent if it was never read.
+    pub probe: Option<Probe>,
+    /// What the run's templates take for the object that an item comes from.
+    pub item_source: ItemSource,
+}
 
 impl Scheduler {
     /// One run as users see it.
@@ -59,14 +73,14 @@ impl Scheduler {
         runs.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// The source and the header of a run, for reading failed records again.
-    pub fn source(
-        &self,
-        id: &MapRunId,
-    ) -> Option<(warifu_model::protocol::SourcePin, Option<warifu_dataset::Probe>)> {
+    /// Where a run's records are, for reading failed ones again.
+    pub fn source(&self, id: &MapRunId) -> Option<DataSource> {
         let map_run = self.map_runs.get(id)?;
-        let probe = map_run.stored_plan.as_ref().map(|plan| plan.probe.clone());
-        Some((map_run.data_source().clone(), probe))
+        Some(DataSource {
+            pin: map_run.data_source().clone(),
+            probe: map_run.stored_plan.as_ref().map(|plan| plan.probe.clone()),
+            item_source: map_run.item_source(),
+        })
     }
 
     /// All workers that may hold something, by name.

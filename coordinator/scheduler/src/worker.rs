@@ -90,6 +90,11 @@ impl Worker {
         self.stream.is_some() && self.roster != Roster::Removing
     }
 
+    /// Whether it scans a shard of the run.
+    pub(crate) fn is_scanning(&self, map_run: &MapRunId) -> bool {
+        matches!(&self.scanning, Some(Scanning::Shard(of, _)) if of == map_run)
+    }
+
     pub(crate) fn offers(&self, handler: &HandlerName) -> bool {
         warifu_model::protocol::offers(&self.handlers, handler)
     }

@@ -5,7 +5,7 @@ use ulid::Ulid;
 use warifu_common::object_store::{ObjectError, ObjectLocation};
 use warifu_common::wire::{FieldViolation, InvalidRequest, v1};
 use warifu_model::protocol::offers;
-use warifu_model::spec::MapRunSpec;
+use warifu_model::spec::{ItemReader, MapRunSpec};
 use warifu_model::{
     BatchCounts, FailureCounts, HandlerName, ItemCounts, MapRunId, MapRunState, MapRunView, NotAllowed,
     SourceObjects, TraceParent, WallTime, Warning, WorkerState,
@@ -101,7 +101,7 @@ pub(super) fn check_places(context: &Context, spec: &MapRunSpec) -> Result<(), A
     };
     let reader = &spec.item_reader;
     let stages = spec.items.is_some() || reader.needs_staging();
-    if spec.items.is_none() {
+    if spec.items.is_none() && reader.handler.is_none() {
         match reader.objects {
             SourceObjects::Listed | SourceObjects::Flattened => {
                 require("spec.item_reader.prefix", allowed.check_prefix(&reader.bucket, &reader.key));
@@ -183,11 +183,11 @@ async fn check_destination(context: &Context, spec: &MapRunSpec) -> Result<(), A
 
 /// What would come of the request: the run as it would begin, its first events, and what its submitter should know.
 async fn validate(context: &Context, checked: Checked) -> Result<v1::MapRun, ApiError> {
-    let handler = checked.spec.item_processor.handler.clone();
     let compensation = checked.spec.compensation.as_ref().map(|compensation| compensation.handler.clone());
-    let wanted = [(handler, handler_warning as fn(&str) -> Warning)];
+    let handlers = checked.spec.handlers().cloned();
+    let wanted = handlers.map(|handler| (handler, handler_warning as fn(&str) -> Warning));
     let wanted: Vec<_> =
-        wanted.into_iter().chain(compensation.map(|handler| (handler, compensation_warning as _))).collect();
+        wanted.chain(compensation.map(|handler| (handler, compensation_warning as _))).collect();
     let missing = move |scheduler: &warifu_scheduler::Scheduler| {
         let workers = scheduler.workers();
         let alive = || workers.iter().filter(|worker| worker.state != WorkerState::Suspect);
@@ -203,20 +203,26 @@ async fn validate(context: &Context, checked: Checked) -> Result<v1::MapRun, Api
     let warning_of = |(handler, warning): (HandlerName, fn(&str) -> Warning)| warning(handler.as_str());
     let mut warnings: Vec<Warning> = missing.into_iter().map(warning_of).collect();
     if preview_events.is_empty() {
-        warnings.push(Warning {
-            reason: "NO_PREVIEW".into(),
-            message: match checked.spec.item_reader.needs_staging() {
-                true => {
-                    "the source is rewritten before it is read, so there are no events to show yet".into()
-                }
-                false => {
-                    "no item begins in the first bytes of the data, so there are no events to show".into()
-                }
-            },
-        });
+        warnings
+            .push(Warning { reason: "NO_PREVIEW".into(), message: no_preview(&checked.spec.item_reader) });
     }
     let view = view_of(checked, source_bytes, warnings, context.clock.now().wall);
     Ok(v1::MapRun { preview_events, ..v1::MapRun::from(&view) })
+}
+
+/// Why there are no events to show.
+fn no_preview(reader: &ItemReader) -> String {
+    match &reader.handler {
+        Some(handler) => {
+            format!(
+                "the handler {handler} gives the items, and is not called before the run begins: there are no events to show yet"
+            )
+        }
+        None if reader.needs_staging() => {
+            "the source is rewritten before it is read, so there are no events to show yet".into()
+        }
+        None => "no item begins in the first bytes of the data, so there are no events to show".into(),
+    }
 }
 
 fn view_of(checked: Checked, source_bytes: u64, warnings: Vec<Warning>, create_time: WallTime) -> MapRunView {

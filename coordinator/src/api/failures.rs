@@ -7,10 +7,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use warifu_common::object_store::PinnedObject;
 use warifu_common::wire::v1;
 use warifu_common::wire::views::item_failure;
-use warifu_dataset::{ByteRange, CutRules, Probe, SpanReader, SpanShard, SpanStep};
-use warifu_model::protocol::SourcePin;
+use warifu_dataset::{ByteRange, CutRules, Probe, SpanReader, SpanShard, SpanStep, split_sourced};
 use warifu_model::template::TemplateFacts;
 use warifu_model::{ItemFailure, MapRunId, MapRunView};
+use warifu_scheduler::DataSource;
 
 use super::{ApiError, Context, map_run_id, page};
 use crate::reading::{RunEvents, pinned_object, start};
@@ -60,8 +60,7 @@ pub(super) async fn list(
 struct RunOfFailures {
     view: MapRunView,
     truncated: bool,
-    pin: SourcePin,
-    probe: Option<Probe>,
+    source: DataSource,
 }
 
 /// Failures with their places in the store.
@@ -99,10 +98,10 @@ impl Context {
         let id = map_run.clone();
         let found =
             self.driver.query(move |scheduler| scheduler.map_run(&id).zip(scheduler.source(&id))).await?;
-        let (view, (pin, probe)) = found.ok_or_else(|| ApiError::NoSuchMapRun(map_run.clone()))?;
+        let (view, source) = found.ok_or_else(|| ApiError::NoSuchMapRun(map_run.clone()))?;
         let stored = self.store.status(map_run).await?.map_or(0, |status| status.stored_failures);
         let truncated = view.item_counts.unsuccessful() > stored;
-        Ok(RunOfFailures { view, truncated, pin, probe })
+        Ok(RunOfFailures { view, truncated, source })
     }
 
     /// Up to `size` failures of the name `error` (empty: any), from place `from` on.
@@ -135,7 +134,7 @@ impl Context {
         failures: &[(u64, ItemFailure)],
         full: bool,
     ) -> Result<Vec<v1::ItemFailure>, ApiError> {
-        let reader = match (&run.probe, full) {
+        let reader = match (&run.source.probe, full) {
             (Some(probe), true) => Some(RecordReader::new(self, run, probe)),
             _ => None,
         };
@@ -146,10 +145,10 @@ impl Context {
 
     /// The header record with its terminator, byte for byte.
     async fn header_bytes(&self, run: &RunOfFailures) -> Result<Vec<u8>, ApiError> {
-        let Some(probe) = run.probe.as_ref().filter(|probe| !probe.header.range.is_empty()) else {
+        let Some(probe) = run.source.probe.as_ref().filter(|probe| !probe.header.range.is_empty()) else {
             return Ok(Vec::new());
         };
-        let object = pinned_object(&run.pin);
+        let object = pinned_object(&run.source.pin);
         Ok(self.read_record(&object, probe.header.range).await?.to_vec())
     }
 
@@ -197,14 +196,14 @@ impl<'a> RecordReader<'a> {
             start_time: view.create_time,
             entered_time: view.start_time.unwrap_or(view.create_time),
             redrive_count: view.redrive_count,
-            source: view.spec.item_source(),
+            source: run.source.item_source.clone(),
         };
         let rules = RunEvents::new(&view.spec, facts).cut_rules(
             &view.spec,
             probe.header.clone(),
             context.limits.max_record_bytes,
         );
-        Self { context, object: pinned_object(&run.pin), rules: Arc::new(rules) }
+        Self { context, object: pinned_object(&run.source.pin), rules: Arc::new(rules) }
     }
 
     /// The record's bytes with its terminator, and the item as JSON.
@@ -213,7 +212,8 @@ impl<'a> RecordReader<'a> {
         let range = ByteRange::new(place.byte_offset, place.byte_offset + place.byte_length);
         let bytes = self.context.read_record(&self.object, range).await?;
         let json = item_json(&self.rules, failure.index, range, &bytes);
-        Ok((bytes.to_vec(), json))
+        let record = if self.rules.sourced { split_sourced(&bytes).1 } else { &bytes };
+        Ok((record.to_vec(), json))
     }
 }
 

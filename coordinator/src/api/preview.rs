@@ -7,7 +7,7 @@ use warifu_dataset::{
     SpanShard, SpanStep, scan,
 };
 use warifu_model::spec::MapRunSpec;
-use warifu_model::template::TemplateFacts;
+use warifu_model::template::{ItemSource, TemplateFacts};
 use warifu_model::{FirstItems, MapRunId};
 
 use super::items::json_lines;
@@ -46,7 +46,7 @@ impl Context {
             start_time: now,
             entered_time: now,
             redrive_count: 0,
-            source: spec.item_source(),
+            source: ItemSource::OfRun(spec.item_source()),
         };
         let events = RunEvents::new(spec, facts);
         if let Some(items) = &spec.items {

@@ -45,6 +45,12 @@ impl Context {
     /// Looks at the source as it is now.
     pub(super) async fn pin_source(&self, spec: &MapRunSpec) -> Result<SourcePin, ApiError> {
         let reader = &spec.item_reader;
+        if let Some(handler) = &reader.handler {
+            return Ok(SourcePin {
+                key: format!("handler:{handler}"),
+                ..unpinned(ObjectLocation::new("", ""))
+            });
+        }
         let location = ObjectLocation::new(&reader.bucket, &reader.key);
         if matches!(reader.objects, SourceObjects::Listed | SourceObjects::Flattened) {
             return self.look_at_prefix(location).await;
@@ -57,13 +63,7 @@ impl Context {
     /// Whether a prefix can be listed. What it holds is pinned when a worker has rewritten it.
     async fn look_at_prefix(&self, location: ObjectLocation) -> Result<SourcePin, ApiError> {
         self.objects.list(&location.bucket, &location.key, 1).await.map_err(ApiError::Source)?;
-        Ok(SourcePin {
-            bucket: location.bucket,
-            key: location.key,
-            version_id: None,
-            etag: String::new(),
-            size_bytes: 0,
-        })
+        Ok(unpinned(location))
     }
 
     /// Reads the head of the source and its header, as a worker will.
@@ -81,6 +81,17 @@ impl Context {
                 Err(error) => return Err(not_readable(&object, &error)),
             }
         }
+    }
+}
+
+/// A source of which no version can be held on to.
+fn unpinned(location: ObjectLocation) -> SourcePin {
+    SourcePin {
+        bucket: location.bucket,
+        key: location.key,
+        version_id: None,
+        etag: String::new(),
+        size_bytes: 0,
     }
 }
 

@@ -57,7 +57,7 @@ impl<'a> Inputs<'a> {
             start_time: order.create_time,
             entered_time: order.summary.start_time,
             redrive_count: order.redrive,
-            source: order.spec.item_source(),
+            source: order.item_source.clone(),
         };
         let events = RunEvents::new(&order.spec, facts);
         Some(Self {

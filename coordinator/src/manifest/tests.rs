@@ -6,6 +6,7 @@ use std::sync::Arc;
 use warifu_common::object_store::{LocalFiles, ObjectLocation};
 use warifu_dataset::{HeaderLocation, Limits, RecordFormat, probe};
 use warifu_model::spec::{Compression, MapRunSpec, OutputType, ResultWriter, Transformation};
+use warifu_model::template::ItemSource;
 use warifu_model::{FailureCounts, MapRunId, RunError, WallTime};
 use warifu_scheduler::record::{PartsRecord, Record};
 use warifu_scheduler::{AbortedItems, Commit, CommitId, PendingItems};
@@ -34,6 +35,7 @@ fn order(bucket: &str) -> ManifestOrder {
         ItemCounts { total: 10, pending: 4, succeeded: 3, failed: 1, aborted: 2, ..Default::default() };
     ManifestOrder {
         map_run: MapRunId::new("run-1").unwrap(),
+        item_source: ItemSource::OfRun("s3://input/users.csv".into()),
         redrive: 0,
         bucket: bucket.into(),
         prefix: "results/run-1/".into(),

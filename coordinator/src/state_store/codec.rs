@@ -10,7 +10,7 @@ use std::hash::Hash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use warifu_model::protocol::SourcePin;
-use warifu_model::spec::MapRunSpec;
+use warifu_model::spec::{ItemReader, MapRunSpec};
 use warifu_model::{
     BatchSize, CallFailure, CompensationStatus, ItemFailure, SourcePlace, WallTime, WorkerId,
 };
@@ -289,14 +289,16 @@ struct StoredSpec {
     sequence: u64,
 }
 
-/// Version 2 may have a compensation, version 3 a rate, version 4 a concurrency that is chosen. All are of the same form: an older process would read them, and drop what
+/// Version 2 may have a compensation, version 3 a rate, version 4 a concurrency that is chosen, version 5 items that a
+/// handler gives. All are of the same form: an older process would read them, and drop what
 /// it does not know.
 impl Stored for SpecRecord {
     const KIND: &'static str = "spec";
-    const VERSION: u8 = 4;
+    const VERSION: u8 = 5;
 
     fn version(&self) -> u8 {
         match &self.spec {
+            MapRunSpec { item_reader: ItemReader { handler: Some(_), .. }, .. } => 5,
             MapRunSpec { adaptive_concurrency: Some(_), .. } => 4,
             MapRunSpec { max_items_per_second: Some(_), .. } => 3,
             MapRunSpec { compensation: Some(_), .. } => 2,
@@ -357,6 +359,7 @@ mod tests {
             line(&samples::compensated_spec()),
             line(&samples::paced_spec()),
             line(&samples::adaptive_spec()),
+            line(&samples::produced_spec()),
             line(&samples::status()),
             line(&samples::compensated_status()),
             line(&samples::paced_status()),

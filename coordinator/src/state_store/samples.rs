@@ -28,6 +28,7 @@ pub(crate) fn spec(key: &str) -> SpecRecord {
         uid: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
         spec: MapRunSpec {
             item_reader: ItemReader {
+                handler: None,
                 bucket: "input".into(),
                 key: key.into(),
                 version_id: Some("v".into()),
@@ -107,6 +108,13 @@ pub(super) fn compensated_spec() -> SpecRecord {
 pub(super) fn paced_spec() -> SpecRecord {
     let mut record = spec("a");
     record.spec.max_items_per_second = Some(0.5);
+    record
+}
+
+pub(super) fn produced_spec() -> SpecRecord {
+    let mut record = spec("a");
+    record.spec.item_reader = ItemReader::of_handler(HandlerName::new("pages").unwrap(), Some(7));
+    record.cut_version = 3;
     record
 }
 

@@ -60,6 +60,7 @@ impl DataSet {
             envelope_bytes: 12,
             header,
             format: FORMAT,
+            sourced: false,
             max_record_bytes: LIMITS.max_record_bytes,
             shape: None,
         });

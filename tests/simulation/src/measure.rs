@@ -142,6 +142,7 @@ fn scan_of_first_shard(format: RecordFormat, limits: &Limits) -> ShardScan {
             range: ByteRange::new(0, 0),
         },
         format,
+        sourced: false,
         max_record_bytes: limits.max_record_bytes,
         shape: None,
     };

@@ -3,12 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use warifu_dataset::HeaderLocation;
 use warifu_model::protocol::SourcePin;
-use warifu_model::spec::{
-    Compression, Delimiter, ItemBatcher, ItemProcessor, ItemReader, LimitsUpdate, MapRunSpec, ResultWriter,
-};
-use warifu_model::{JitterStrategy, MapRunId, MapRunState, Retrier, Tolerance, WorkerId};
+use warifu_model::spec::{ItemBatcher, ItemProcessor, ItemReader, LimitsUpdate, MapRunSpec, ResultWriter};
+use warifu_model::{InputForm, JitterStrategy, MapRunId, MapRunState, Retrier, Tolerance, WorkerId};
 use warifu_scheduler::{CreateMapRun, Event, RequestId};
 
 use crate::data::DataSet;
@@ -144,51 +141,20 @@ impl World {
 
 fn spec(random: &mut Random, max_items: u32) -> MapRunSpec {
     MapRunSpec {
-        item_reader: ItemReader {
-            bucket: "b".to_owned(),
-            key: "k".to_owned(),
-            version_id: None,
-            expected_bucket_owner: None,
-            objects: Default::default(),
-            form: Default::default(),
-            encoding: Default::default(),
-            header_location: HeaderLocation::FirstRow,
-            delimiter: Delimiter::Comma,
-            lenient_quotes: false,
-            max_items: None,
-            range: None,
-        },
-        items: None,
-        item_selector: None,
         item_batcher: ItemBatcher {
             configured: true,
             max_items_per_batch: max_items,
-            max_input_bytes_per_batch: 262_144,
-            batch_input: None,
-            auto_size: None,
+            ..ItemBatcher::default()
         },
-        item_processor: ItemProcessor {
-            handler: handler(),
-            timeout: Duration::from_secs(900),
-            retry: retry(random),
-            payload: None,
-            output_path: None,
-        },
+        item_processor: ItemProcessor { retry: retry(random), ..ItemProcessor::new(handler()) },
         max_concurrency: if random.chance(20) { None } else { Some(random.between(1, 5) as u32) },
         adaptive_concurrency: crate::adaptive::some_adaptive(random),
         max_items_per_second: rate(random),
         tolerance: tolerance(random),
         timeout: random.chance(10).then(|| Duration::from_secs(random.between(5, 120))),
-        result_writer: Some(ResultWriter {
-            bucket: "r".to_owned(),
-            prefix: String::new(),
-            compression: Compression::None,
-            ..ResultWriter::default()
-        }),
+        result_writer: Some(ResultWriter { bucket: "r".to_owned(), ..ResultWriter::default() }),
         compensation: crate::compensation::some_compensation(random),
-        input: Default::default(),
-        labels: Default::default(),
-        trace_parent: None,
+        ..MapRunSpec::new(ItemReader::of_object("b", "k", InputForm::default()), handler())
     }
 }
 

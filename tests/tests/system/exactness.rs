@@ -107,14 +107,18 @@ fn results_are_the_same_compressed_and_plain() {
 }
 
 #[test]
-fn a_delimiter_a_given_header_and_a_number_of_items_are_obeyed() {
+fn a_delimiter_a_given_header_a_number_of_items_and_a_compression_are_obeyed() {
     let directory = scratch();
     let path = directory.path().join("in.csv");
     let output = directory.path().join("out");
     std::fs::write(&path, "1;\"a;b\"\n2;c\n3;d\n").unwrap();
     let arguments = ["run", text(&path), "--handler", "echo", "--output", text(&output)];
     let flags = ["--csv-delimiter", "semicolon", "--csv-headers", "id,名前", "--max-items", "2"];
-    run_json(arguments.into_iter().chain(flags), 0);
+    let compressed = ["--output-compression", "gzip"];
+    run_json(arguments.into_iter().chain(flags).chain(compressed), 0);
     let item = |id: &str, name: &str| serde_json::json!({"id": id, "名前": name});
-    read_results(&output).expect_echoed(&[item("1", "a;b"), item("2", "c")]);
+    let results = read_results(&output);
+    results.expect_echoed(&[item("1", "a;b"), item("2", "c")]);
+    let key = results.manifest["ResultFiles"]["SUCCEEDED"][0]["Key"].as_str().unwrap();
+    assert!(key.ends_with(".jsonl.gz"), "{key}");
 }

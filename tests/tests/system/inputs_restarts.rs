@@ -7,7 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::harness::{Fleet, FleetSettings, eventually, read_results};
+use crate::harness::{Fleet, FleetSettings, Network, PARTITION, eventually, read_results};
+use crate::inputs_kinds::{Kind, job, kinds};
 
 /// Records of the source, each of [`NOTE_BYTES`] and more: staging them takes a while, handling them does not.
 const RECORDS: u64 = 50_000;
@@ -68,5 +69,64 @@ fn a_coordinator_killed_while_a_source_is_staged_and_a_worker_killed_after_it_ch
     eventually("one staged object is left", WITHIN, || (staged().len() == 1).then_some(()));
     fleet.run(&["delete", "large"]).expect(0);
     assert!(staged().is_empty(), "{:?}", staged());
+    fleet.stop();
+}
+
+/// Kinds that are read as they are.
+const NOT_STAGED: [&str; 3] = ["csv", "inline", "jsonl"];
+
+#[test]
+fn the_coordinator_and_every_worker_killed_while_inputs_of_all_kinds_are_read_change_nothing() {
+    let kinds = kinds();
+    let is_staged = |kind: &&Kind| !NOT_STAGED.contains(&kind.id);
+    // One for each source that is rewritten: a worker rewrites one at a time.
+    let staging = kinds.iter().filter(is_staged).count();
+    let mut fleet = Fleet::start(&FleetSettings {
+        coordinators: 1,
+        etcd_members: 1,
+        leases: "[leases]\nttl_seconds = 5\nleader_ttl_seconds = 3\n",
+        s3_past_network: true,
+        ..FleetSettings::default()
+    });
+    for index in 0..staging {
+        fleet.start_worker(&format!("w{index}"), 1, "");
+    }
+    let s3 = fleet.s3();
+    for (key, body) in kinds.iter().flat_map(|kind| &kind.objects) {
+        s3.put("input", key, body.clone());
+    }
+    fleet.s3_network.set(PARTITION);
+    for kind in &kinds {
+        fleet.submit(kind.id, &job(&kind.source, None));
+    }
+    let begun = |fleet: &Fleet| {
+        let logs = (0..staging).map(|index| fleet.worker_log(index).matches("staging a source").count());
+        logs.sum::<usize>()
+    };
+    eventually("each is being read", WITHIN, || (begun(&fleet) >= staging).then_some(()));
+    fleet.kill_coordinator(0);
+    fleet.start_coordinator(0);
+    fleet.wait_for_leader();
+    let connected = |fleet: &Fleet| {
+        let workers = fleet.json(&["workers"], 0);
+        workers["workers"].as_array().is_some_and(|workers| workers.len() == staging)
+    };
+    eventually("all workers are back", WITHIN, || connected(&fleet).then_some(()));
+    for index in 0..staging {
+        fleet.kill_worker(index);
+    }
+    for index in 0..staging {
+        fleet.spawn_worker(index);
+    }
+    eventually("others begin anew", WITHIN, || (begun(&fleet) > 0).then_some(()));
+    fleet.s3_network.set(Network::Passes);
+    for kind in &kinds {
+        let run = fleet.wait(kind.id, WITHIN);
+        assert_eq!(run["itemCounts"]["total"], kind.items.len(), "{}: {run}", kind.id);
+        let directory = fleet.path(&format!("results-{}", kind.id));
+        fleet.run(&["results", kind.id, "--download", directory.to_str().unwrap()]).expect(0);
+        read_results(&directory).expect_echoed(&kind.items);
+    }
+    assert!(begun(&fleet) >= staging, "each was read anew");
     fleet.stop();
 }

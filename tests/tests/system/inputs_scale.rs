@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::harness::{Dev, DevSettings, eventually, soak};
+use crate::harness::{Dev, DevSettings, Fleet, FleetSettings, eventually, soak};
 use crate::memory::note_high_water_marks;
 
 /// What the one process with coordinator, workers, store and S3 may hold at its most.
@@ -91,4 +91,33 @@ fn a_large_gzip_is_staged_in_little_memory() {
     let reader = json!({"bucket": "input", "key": "large.csv.gz", "readerConfig": config});
     run_and_measure(&dev, "large", rows, &reader);
     dev.stop();
+}
+
+#[test]
+fn a_worker_of_its_own_keeps_what_is_scanned_ahead_not_what_is_done() {
+    let lines: u64 = if soak() { 10_000_000 } else { 200_000 };
+    let mut fleet =
+        Fleet::start(&FleetSettings { coordinators: 1, etcd_members: 1, ..FleetSettings::default() });
+    fleet.start_worker("w", 8, "");
+    let mut text = Vec::new();
+    for line in 0..lines {
+        writeln!(text, "{{\"id\":{line},\"name\":\"user {line}\"}}").unwrap();
+    }
+    fleet.s3().put("input", "lines.jsonl", text);
+    let job = json!({
+        "itemReader": {"bucket": "input", "key": "lines.jsonl", "readerConfig": {"inputType": "JSONL"}},
+        "itemBatcher": {"maxItemsPerBatch": 1000},
+        "itemProcessor": {"handler": "noop"},
+    });
+    fleet.submit("lines", &job.to_string());
+    let mut most = BTreeMap::new();
+    let run = eventually("the run succeeds", WITHIN, || {
+        note_high_water_marks(fleet.worker_id(0), &mut most);
+        fleet.get("lines").filter(|run| run["state"] == "SUCCEEDED")
+    });
+    assert_eq!(run["itemCounts"]["succeeded"], lines, "{run}");
+    let resident = *most.values().max().unwrap();
+    eprintln!("a worker with {lines} items: at most {} MiB", resident >> 20);
+    assert!(resident < MOST_RESIDENT, "{} MiB are resident at the most", resident >> 20);
+    fleet.stop();
 }

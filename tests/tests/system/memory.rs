@@ -6,7 +6,9 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Dev, DevSettings, Process, Random, eventually, run_json, scratch, soak, text, warifu};
+use crate::harness::{
+    Dev, DevSettings, Process, Random, computing_for_long, eventually, run_json, scratch, soak, text, warifu,
+};
 
 const MIB: u64 = 1 << 20;
 /// What all processes together may hold at their most.
@@ -15,6 +17,7 @@ const MOST_RESIDENT: u64 = 300 * MIB;
 #[test]
 fn a_large_file_is_handled_in_less_than_300_megabytes() {
     // The development build takes half a minute for the small one; the large one is for a soak.
+    let _computing = computing_for_long();
     let sizes: &[u64] = if soak() { &[1_000 * MIB, 10_000 * MIB] } else { &[1_000 * MIB] };
     for size in sizes {
         let directory = scratch();
@@ -78,6 +81,7 @@ command = ["sed", 's/.*row \([0-9]*\)".*/{"warifu:error":{"errorType":"E","error
 
 #[test]
 fn a_million_failed_items_take_no_more_memory_than_others() {
+    let _computing = computing_for_long();
     let rows = 1_000_000;
     let dev = Dev::start(&DevSettings { worker_config: FAILING, ..DevSettings::default() });
     let csv: String = (0..rows).map(|row| format!("row {row}\n")).collect();

@@ -11,7 +11,7 @@ use crate::harness::{Fleet, FleetSettings, Random, eventually, text, warifu};
 const DEADLINE: Duration = Duration::from_secs(240);
 /// A killed worker starts again on the same host, so sessions need not be short.
 const SETTINGS: FleetSettings<'static> =
-    FleetSettings { coordinators: 1, etcd_members: 1, etcd_options: &[], leases: "" };
+    FleetSettings { coordinators: 1, etcd_members: 1, etcd_options: &[], leases: "", s3_past_network: false };
 
 /// Every user is in the file twice; what is written to a row is noted in the same transaction.
 fn schema(kind: ServerKind) -> &'static str {

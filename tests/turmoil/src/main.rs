@@ -34,7 +34,7 @@ const SEEDS: u64 = 100;
 const SOAK_SEEDS: u64 = 3_000;
 
 /// A rule that is left out must be noticed within so many seeds.
-const SEEDS_TO_NOTICE: u64 = 60;
+const SEEDS_TO_NOTICE: u64 = 400;
 
 /// Rules whose absence is noticed soon. The simulation of the pure cores is faster, and notices the others, too.
 const NOTICED: [Broken; 6] = [

@@ -55,6 +55,7 @@ impl SessionState {
             return effects.push(SessionEffect::Disconnect(id));
         }
         self.hello_number += 1;
+        self.untold.clear(); // Hello tells what is running
         self.connection = Connection::Greeting { connection: id, sent_at: now };
         effects.push(SessionEffect::Send(id, WorkerMessage::Hello(self.hello())));
     }
@@ -238,100 +239,28 @@ impl SessionState {
 
 #[cfg(test)]
 mod tests {
-    use warifu_dataset::{ByteRange, Checkpoint};
-    use warifu_model::protocol::{CallOutcome, CoordinatorMessage, Grant, GrantedBatch, ShardSpan};
-    use warifu_model::{
-        BatchOrdinal, Incarnation, LeaderTerm, LeaseEpoch, LeaseId, MapRunId, RangeSet, ReportNumber,
-        SessionId, ShardNumber, WorkerId,
-    };
+    use warifu_model::{RangeSet, ReportNumber};
 
     use super::*;
-    use crate::event::{FinishedBatch, SessionEvent};
-    use crate::state::{SessionSettings, WorkerIdentity};
-
-    const LEASE: LeaseId = LeaseId { term: LeaderTerm(1), epoch: LeaseEpoch(1) };
-    const SESSION: SessionId = SessionId { term: LeaderTerm(1), number: 1 };
-
-    fn identity() -> WorkerIdentity {
-        WorkerIdentity {
-            worker: WorkerId::new("w").unwrap(),
-            incarnation: Incarnation(1),
-            dead_incarnation: None,
-            version: String::new(),
-            slots: 1,
-            handlers: Vec::new(),
-            cache_bytes: 0,
-        }
-    }
-
-    fn grant() -> Grant {
-        let batch = GrantedBatch {
-            batch: BatchOrdinal(0),
-            attempt: 1,
-            round: 0,
-            retries_used: Vec::new(),
-            items: None,
-            give_up: false,
-        };
-        Grant {
-            lease: LEASE,
-            session: SESSION,
-            map_run: MapRunId::new("r").unwrap(),
-            redrive: 0,
-            shard: ShardSpan {
-                shard: ShardNumber(0),
-                range: ByteRange::new(0, 1),
-                ends_object: true,
-                items: 1,
-                first_item: 0,
-                first_batch: 0,
-                first_line: 0,
-                start: Checkpoint { batch: 0, item: 0, offset: 0, newlines: 0 },
-                read_until: 1,
-            },
-            batches: vec![batch],
-            slots: 1,
-            compensation: None,
-        }
-    }
-
-    fn finished() -> FinishedBatch {
-        FinishedBatch {
-            lease: LEASE,
-            batch: BatchOrdinal(0),
-            call: CallOutcome::Answered,
-            first_item: 0,
-            item_count: 1,
-            bytes: ByteRange::new(0, 1),
-            failed: Vec::new(),
-            undecided: RangeSet::new(),
-            retriers: Vec::new(),
-            handler_time: Duration::ZERO,
-            buffered_bytes: 1,
-        }
-    }
-
-    fn welcome(hello_number: u64, kept: Vec<(LeaseId, RangeSet)>) -> CoordinatorMessage {
-        let ttl = Duration::from_secs(20);
-        CoordinatorMessage::Welcome(Welcome { session: SESSION, hello_number, ttl, kept, slots_kept: true })
-    }
+    use crate::event::SessionEvent;
+    use crate::testing::{self, LEASE};
 
     #[test]
     fn what_goes_between_hello_and_welcome_is_returned() {
-        let mut state = SessionState::new(identity(), SessionSettings::default(), 1);
-        let (old, new) = (ConnectionId(1), ConnectionId(2));
+        let mut state = testing::new_session();
+        let (old, new) = (testing::FIRST, ConnectionId(2));
         let kept = vec![(LEASE, RangeSet::from_range(0..1))];
         let events = [
             SessionEvent::DeadlineReached,
             SessionEvent::Connected(old),
-            SessionEvent::Received(old, welcome(1, Vec::new())),
-            SessionEvent::Received(old, CoordinatorMessage::Grant(grant())),
-            SessionEvent::BatchFinished(finished()),
+            SessionEvent::Received(old, testing::welcome(1, Vec::new())),
+            testing::granted(1, 1),
+            SessionEvent::BatchFinished(testing::finished(0)),
             SessionEvent::Disconnected(old),
             SessionEvent::Connected(new),
             // Its Hello told of the batch; nobody can be told of this.
             SessionEvent::PartsFailed { lease: LEASE, number: ReportNumber(1) },
-            SessionEvent::Received(new, welcome(2, kept)),
+            SessionEvent::Received(new, testing::welcome(2, kept)),
         ];
         let mut effects = SessionEffects::new();
         for event in events {

@@ -50,6 +50,19 @@ impl Lease {
         }
     }
 
+    /// Nothing of it has begun.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.running.is_empty() && self.done.is_empty() && self.reported.is_empty() && self.next_report == 1
+    }
+
+    /// Begins its first batches, at most `count`; those are returned.
+    pub(crate) fn take_first(&mut self, count: u32) -> RangeSet {
+        let first: RangeSet = self.not_begun.iter().take(count as usize).collect();
+        self.not_begun.subtract(&first);
+        self.running.union_with(&first);
+        first
+    }
+
     /// What was granted for a batch.
     pub(crate) fn granted(&self, batch: u32) -> Option<&GrantedBatch> {
         let at = self.grant.batches.binary_search_by_key(&batch, |granted| granted.batch.0).ok()?;

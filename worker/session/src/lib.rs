@@ -13,7 +13,10 @@ mod drain;
 mod event;
 mod lease;
 mod reporting;
+mod slots;
 mod state;
+#[cfg(test)]
+mod testing;
 
 pub use event::{ConnectionId, FinishedBatch, SessionEffect, SessionEffects, SessionEvent, StoredParts};
 pub use state::{BrokenSessionRule, SessionSettings, SessionState, WorkerIdentity};

@@ -189,53 +189,16 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
-
-    use warifu_dataset::{ByteRange, Checkpoint};
-    use warifu_model::protocol::{CallOutcome, Grant, ShardSpan};
-    use warifu_model::{LeaderTerm, LeaseEpoch, MapRunId, SessionId, ShardNumber};
 
     use super::*;
-
-    const LEASE: LeaseId = LeaseId { term: LeaderTerm(1), epoch: LeaseEpoch(1) };
+    use crate::testing;
 
     fn lease() -> Lease {
-        Lease::new(Arc::new(Grant {
-            lease: LEASE,
-            session: SessionId { term: LeaderTerm(1), number: 1 },
-            map_run: MapRunId::new("r").expect("it is an id"),
-            redrive: 0,
-            shard: ShardSpan {
-                shard: ShardNumber(0),
-                range: ByteRange::new(0, 9),
-                ends_object: true,
-                items: 9,
-                first_item: 0,
-                first_batch: 0,
-                first_line: 0,
-                start: Checkpoint { batch: 0, item: 0, offset: 0, newlines: 0 },
-                read_until: 9,
-            },
-            batches: Vec::new(),
-            slots: 1,
-            compensation: None,
-        }))
+        Lease::new(Arc::new(testing::grant(0, 1)))
     }
 
     fn finished(batch: u32, buffered_bytes: u64) -> Box<FinishedBatch> {
-        Box::new(FinishedBatch {
-            lease: LEASE,
-            batch: BatchOrdinal(batch),
-            call: CallOutcome::Answered,
-            first_item: batch,
-            item_count: 1,
-            bytes: ByteRange::new(0, 1),
-            failed: Vec::new(),
-            undecided: RangeSet::new(),
-            retriers: Vec::new(),
-            handler_time: Duration::ZERO,
-            buffered_bytes,
-        })
+        Box::new(FinishedBatch { buffered_bytes, ..testing::finished(batch) })
     }
 
     #[test]

@@ -11,7 +11,7 @@ use warifu_model::{
 
 use crate::connection::Connection;
 use crate::drain::Drain;
-use crate::event::{ConnectionId, SessionEffect, SessionEffects, SessionEvent};
+use crate::event::{ConnectionId, FinishedBatch, SessionEffect, SessionEffects, SessionEvent};
 use crate::lease::Lease;
 
 /// Who the worker is; the same for the life of its process.
@@ -50,6 +50,9 @@ pub struct SessionSettings {
     pub flush_after: Duration,
     /// Outcomes are reported once they take so many bytes.
     pub flush_bytes: u64,
+    /// Batches that begin within this time of what was told last are told together: a slot that changes hands a thousand
+    /// times in a second is not worth a thousand messages.
+    pub tell_begun_after: Duration,
     /// While outcomes without an answer take more bytes than this, no batch is begun.
     pub max_unacknowledged_bytes: u64,
     /// A rule left out on purpose, by tests that prove that the simulation notices.
@@ -67,7 +70,8 @@ impl Default for SessionSettings {
             reconnect_delay: Duration::from_millis(200),
             flush_after: Duration::from_secs(1),
             flush_bytes: 8 * 1024 * 1024,
-            max_unacknowledged_bytes: 64 * 1024 * 1024,
+            tell_begun_after: Duration::from_millis(5),
+            max_unacknowledged_bytes: 32 * 1024 * 1024,
             #[cfg(feature = "broken_rules")]
             broken: None,
         }
@@ -108,6 +112,9 @@ pub struct SessionState {
     /// Handler calls in progress, by run.
     pub(crate) running: BTreeMap<MapRunId, u32>,
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
+    /// Begun, and the leader was not told yet.
+    pub(crate) untold: BTreeMap<LeaseId, RangeSet>,
+    pub(crate) tell_begun_at: Timestamp,
     pub(crate) unacknowledged_bytes: u64,
     pub(crate) faults: BTreeMap<MapRunId, (u32, RunFault)>,
     pub(crate) drain: Drain,
@@ -131,6 +138,8 @@ impl SessionState {
             held: BTreeMap::new(),
             running: BTreeMap::new(),
             leases: BTreeMap::new(),
+            untold: BTreeMap::new(),
+            tell_begun_at: Timestamp(0),
             unacknowledged_bytes: 0,
             faults: BTreeMap::new(),
             drain: Drain::No,
@@ -142,6 +151,24 @@ impl SessionState {
 
     /// Takes one event, changes the state, and asks for effects. Times must not go back.
     pub fn step(&mut self, now: Timestamp, event: SessionEvent, effects: &mut SessionEffects) {
+        self.take(now, event, effects);
+        self.settle(now, effects);
+    }
+
+    /// Takes calls that ended at once: what follows from them is decided once for all.
+    pub fn finish_batches(
+        &mut self,
+        now: Timestamp,
+        finished: impl IntoIterator<Item = FinishedBatch>,
+        effects: &mut SessionEffects,
+    ) {
+        for batch in finished {
+            self.take(now, SessionEvent::BatchFinished(batch), effects);
+        }
+        self.settle(now, effects);
+    }
+
+    fn take(&mut self, now: Timestamp, event: SessionEvent, effects: &mut SessionEffects) {
         self.last_step = now;
         if self.session.is_some() && now >= self.valid_until {
             self.lapse(now, effects);
@@ -173,7 +200,6 @@ impl SessionState {
             SessionEvent::DrainRequested { deadline } => self.on_drain_requested(deadline, effects),
             SessionEvent::DeadlineReached => {}
         }
-        self.settle(now, effects);
     }
 
     /// When the next `DeadlineReached` is wanted.
@@ -183,7 +209,10 @@ impl SessionState {
         let flush = flushes.min().map(|first| first + self.settings.flush_after);
         // A drain's deadline that has passed was acted upon: only answers are waited for.
         let drain = self.drain_deadline().filter(|deadline| *deadline > self.last_step);
-        [validity, flush, self.connection_deadline(), drain].into_iter().flatten().min()
+        [validity, flush, self.connection_deadline(), drain, self.telling_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What follows from any event: heartbeats, reports, batches to begin, slots to give back, the end.
@@ -191,9 +220,10 @@ impl SessionState {
         self.keep_connection(now, effects);
         self.drain_leases(now, effects);
         self.flush(now, effects);
-        self.begin_batches(effects);
+        self.begin_batches(now, effects);
+        self.tell_begun(now, effects);
         self.close_leases(effects);
-        self.give_back_slots(effects);
+        self.give_back_slots(now, effects);
         self.finish_drain(now, effects);
     }
 
@@ -234,7 +264,7 @@ impl SessionState {
             CoordinatorMessage::Grant(grant) => self.on_grant(grant, effects),
             CoordinatorMessage::Slots { map_run, slots } => *self.held.entry(map_run).or_default() += slots,
             CoordinatorMessage::Revoke { lease, from, cancel } => {
-                self.on_revoke(lease, from.0, cancel, effects)
+                self.on_revoke(now, lease, from.0, cancel, effects)
             }
             CoordinatorMessage::ReportAnswer { lease, report, verdict } => {
                 self.on_report_answer(now, lease, report, verdict, effects);
@@ -255,7 +285,15 @@ impl SessionState {
         self.leases.insert(grant.lease, Lease::new(grant));
     }
 
-    fn on_revoke(&mut self, id: LeaseId, from: u32, cancel: bool, effects: &mut SessionEffects) {
+    fn on_revoke(
+        &mut self,
+        now: Timestamp,
+        id: LeaseId,
+        from: u32,
+        cancel: bool,
+        effects: &mut SessionEffects,
+    ) {
+        self.tell_untold(now, effects);
         let mut returned = RangeSet::new();
         if let Some(lease) = self.leases.get_mut(&id) {
             returned = lease.not_begun.clone();
@@ -275,76 +313,6 @@ impl SessionState {
         }
         // Answered even if nothing comes back, so that the leader may ask again.
         self.say(WorkerMessage::Returned { lease: id, batches: returned }, effects);
-    }
-
-    /// Fills the slots held: older leases first, batches in their order.
-    fn begin_batches(&mut self, effects: &mut SessionEffects) {
-        let may_begin =
-            self.session.is_some() && self.unacknowledged_bytes < self.settings.max_unacknowledged_bytes;
-        if !may_begin {
-            return;
-        }
-        for id in self.leases.keys().copied().collect::<Vec<_>>() {
-            let Some(lease) = self.leases.get(&id) else { continue };
-            let map_run = lease.grant.map_run.clone();
-            let mut free = self.free_slots(&map_run);
-            let mut begun = RangeSet::new();
-            while free > 0
-                && let Some(lease) = self.leases.get_mut(&id)
-                && let Some(batch) = lease.not_begun.first()
-            {
-                lease.not_begun.remove(batch);
-                lease.running.insert(batch);
-                *self.running.entry(map_run.clone()).or_default() += 1;
-                begun.insert(batch);
-                free -= 1;
-            }
-            self.tell_begun(id, begun, effects);
-        }
-    }
-
-    fn free_slots(&self, map_run: &MapRunId) -> u32 {
-        if self.breaks(BrokenSessionRule::IgnoreHeldSlots) {
-            return self.identity.slots;
-        }
-        let count = |of: &BTreeMap<MapRunId, u32>| of.get(map_run).copied().unwrap_or(0);
-        count(&self.held).saturating_sub(count(&self.running))
-    }
-
-    fn tell_begun(&mut self, lease: LeaseId, begun: RangeSet, effects: &mut SessionEffects) {
-        if begun.is_empty() {
-            return;
-        }
-        self.say(WorkerMessage::Begun { lease, batches: begun.clone() }, effects);
-        for batch in begun.iter() {
-            effects.push(SessionEffect::BeginBatch { lease, batch: warifu_model::BatchOrdinal(batch) });
-        }
-    }
-
-    /// Slots with nothing left to begin go back at once.
-    fn give_back_slots(&mut self, effects: &mut SessionEffects) {
-        if !self.is_live() {
-            return; // the next Hello says what is held
-        }
-        for (map_run, held) in self.held.clone() {
-            let leases = self.leases.values().filter(|lease| lease.grant.map_run == map_run);
-            let to_begin: u64 = leases.map(|lease| lease.not_begun.len()).sum();
-            let running = self.running.get(&map_run).copied().unwrap_or(0);
-            let wanted = u64::from(running) + to_begin;
-            let kept = held.min(u32::try_from(wanted).unwrap_or(u32::MAX));
-            if kept < held {
-                self.set_held(&map_run, kept);
-                self.say(WorkerMessage::Shrink { map_run, slots: held - kept }, effects);
-            }
-        }
-    }
-
-    fn set_held(&mut self, map_run: &MapRunId, slots: u32) {
-        if slots == 0 {
-            self.held.remove(map_run);
-        } else {
-            self.held.insert(map_run.clone(), slots);
-        }
     }
 
     /// Forgets batches of a lease, running ones too.
@@ -398,6 +366,7 @@ impl SessionState {
         }
         self.held.clear();
         self.running.clear();
+        self.untold.clear();
         self.unacknowledged_bytes = 0;
     }
 

@@ -7,6 +7,7 @@ use warifu_common::model::{FailureKind, JitterStrategy, Retrier};
 use super::*;
 use crate::handler::{Echo, FailedItem, Noop};
 use crate::testing::{Scripted, batch_of, context, lease_id, open_run};
+use crate::timed_call::CANCEL_PATIENCE;
 
 const CSV: &[u8] = b"a\n1\n2\n3\n";
 

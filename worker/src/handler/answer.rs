@@ -68,6 +68,11 @@ impl Outputs {
         self.push_with(|text| text.extend_from_slice(json));
     }
 
+    /// The bytes of all of them.
+    pub(crate) fn byte_count(&self) -> usize {
+        self.text.len()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -26,6 +26,8 @@ pub struct RunFacts {
     pub batched: bool,
     /// Whether anybody will see the outputs: if not, a handler need not make any.
     pub wants_outputs: bool,
+    /// Whether the calls are for pages of items, not for batches; see `itemReader.handler`.
+    pub reads_items: bool,
     /// The trace that the run is part of.
     pub trace_parent: Option<TraceParent>,
 }
@@ -140,17 +142,21 @@ impl BatchCall {
         self.identity.batch_number == COMPENSATION_NUMBER
     }
 
-    /// Stands for all attempts at the same items: `RUN/BATCH/ROUND`; of a compensation `RUN/compensation/REDRIVE`.
+    /// Stands for all attempts at the same items: `RUN/BATCH/ROUND`; of a compensation `RUN/compensation/REDRIVE`, of a page of
+    /// items `RUN/items/PAGE`.
     pub fn idempotency_key(&self) -> String {
+        if self.run.reads_items {
+            return format!("{}/items/{}", self.run.map_run, self.identity.batch_number);
+        }
         if self.is_compensation() {
             return format!("{}/compensation/{}", self.run.map_run, self.identity.round);
         }
         format!("{}/{}/{}", self.run.map_run, self.identity.batch_number, self.identity.round)
     }
 
-    /// The same for the item at `position`: `RUN/INDEX/ROUND`; that of a compensation is its batch's.
+    /// The same for the item at `position`: `RUN/INDEX/ROUND`; that of a compensation or of a page is its batch's.
     pub fn item_idempotency_key(&self, position: usize) -> String {
-        if self.is_compensation() {
+        if self.is_compensation() || self.run.reads_items {
             return self.idempotency_key();
         }
         format!("{}/{}/{}", self.run.map_run, self.item(position).index, self.identity.round)

@@ -51,6 +51,11 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
+    /// Whether its answers hold outputs. If not, it cannot give a run its items.
+    fn puts_out(&self) -> bool {
+        true
+    }
+
     /// Handles one batch.
     ///
     /// When `cancel` fires (timeout, stop, loss of the lease) nobody waits for the answer any more, but the slot stays

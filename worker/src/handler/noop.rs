@@ -11,6 +11,10 @@ pub struct Noop;
 
 #[async_trait]
 impl Handler for Noop {
+    fn puts_out(&self) -> bool {
+        false
+    }
+
     async fn call(&self, _call: BatchCall, _cancel: CancellationToken) -> HandlerAnswer {
         HandlerAnswer::Succeeded
     }

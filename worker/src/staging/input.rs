@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
@@ -22,16 +23,21 @@ const PIECE_BYTES: u64 = 8 << 20;
 /// Bytes that are converted at once.
 const STEP_BYTES: usize = 256 << 10;
 
-/// In what sizes bytes move: what comes of them is the same whatever they are.
+/// Before a page that failed is asked for again.
+const PAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// In what sizes bytes move, and how long nothing does: what comes of them is the same whatever they are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steps {
     pub(super) piece_bytes: u64,
     pub(super) step_bytes: usize,
+    /// Before a page that failed is asked for again; each pause after it is twice as long.
+    pub(super) page_pause: Duration,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { piece_bytes: PIECE_BYTES, step_bytes: STEP_BYTES }
+        Self { piece_bytes: PIECE_BYTES, step_bytes: STEP_BYTES, page_pause: PAGE_PAUSE }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 use warifu_common::dataset::{CsvToJsonLines, Dialect, HeaderLocation};
+use warifu_common::model::object_address;
 use warifu_common::model::protocol::RunFault;
+use warifu_common::model::template::ItemSource;
 use warifu_common::object_store::{ListedObject, ObjectError, ObjectLocation, PinnedObject};
 
 use super::output::Output;
@@ -58,6 +60,7 @@ impl Staging<'_> {
                     seen: Some(pinned.etag),
                 }));
             }
+            self.begin(&pinned, output);
             self.lines_of(&pinned, output)
         })
     }
@@ -83,6 +86,7 @@ impl Staging<'_> {
         for file in manifest.files {
             let object = self.pin(&ObjectLocation::new(bucket, file.key))?;
             let location = HeaderLocation::Given(names.clone());
+            self.begin(&object, output);
             self.csv(&object, CsvToJsonLines::new(Dialect::default(), location, self.run.limits()), output)?;
         }
         Ok(())
@@ -99,9 +103,18 @@ impl Staging<'_> {
             let location = line
                 .parse()
                 .map_err(|error| fault::unreadable_here(format!("{place}, line {number}: {error}")))?;
-            self.lines_of(&self.pin(&location)?, output)?;
+            let object = self.pin(&location)?;
+            self.begin(&object, output);
+            self.lines_of(&object, output)?;
         }
         Ok(())
+    }
+
+    /// Whatever is written next comes from `object`. Lines say so where the run's templates ask for it.
+    fn begin(&self, object: &PinnedObject, output: &mut Output) {
+        if self.run.context.template_facts().source == ItemSource::OfItem {
+            output.name_source(&object_address(&object.location.bucket, &object.location.key));
+        }
     }
 
     /// Pins one of the source's objects, if the cluster lets jobs read it. The owner that the job expects is that of the

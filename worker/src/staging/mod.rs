@@ -9,30 +9,36 @@ mod encoding;
 mod input;
 mod many;
 mod output;
+mod pages;
+#[cfg(test)]
+mod pages_tests;
 #[cfg(test)]
 mod pieces;
 mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use warifu_common::model::MapRunId;
+use warifu_common::model::{HandlerName, MapRunId};
 use warifu_common::object_store::ObjectStore;
 use warifu_session::SessionEvent;
 
 use self::input::Steps;
 use crate::events::{EventSender, ShellEvent};
+use crate::handler::Handler;
 use crate::run::OpenRun;
 
 /// The stagings of a worker: a coordinator orders one at a time.
 pub(crate) struct Stager {
     store: Arc<dyn ObjectStore>,
     events: EventSender,
+    /// Those that may give items.
+    handlers: BTreeMap<HandlerName, Arc<dyn Handler>>,
     under_way: HashMap<MapRunId, Staging>,
 }
 
@@ -49,8 +55,12 @@ impl Drop for Staging {
 }
 
 impl Stager {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, events: EventSender) -> Self {
-        Self { store, events, under_way: HashMap::new() }
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        events: EventSender,
+        handlers: BTreeMap<HandlerName, Arc<dyn Handler>>,
+    ) -> Self {
+        Self { store, events, handlers, under_way: HashMap::new() }
     }
 
     /// Rewrites a run's source, and tells what came of it. One that is being rewritten goes on: the order was repeated
@@ -62,7 +72,10 @@ impl Stager {
             return;
         }
         let cancel = CancellationToken::new();
-        let work = stage_and_tell(Arc::clone(&self.store), self.events.clone(), run, cancel.clone());
+        let reader = run.context.spec.item_reader.handler.as_ref();
+        let reader = reader.and_then(|name| self.handlers.get(name).cloned());
+        let (store, events) = (Arc::clone(&self.store), self.events.clone());
+        let work = stage_and_tell(store, reader, events, run, cancel.clone());
         self.under_way.insert(map_run, Staging { cancel, task: tokio::spawn(work) });
     }
 
@@ -74,13 +87,14 @@ impl Stager {
 
 async fn stage_and_tell(
     store: Arc<dyn ObjectStore>,
+    reader: Option<Arc<dyn Handler>>,
     events: EventSender,
     run: Arc<OpenRun>,
     cancel: CancellationToken,
 ) {
     let map_run = run.context.map_run.clone();
     info!(map_run_id = %map_run, source = run.facts.source, "staging a source");
-    let staged = stage::stage(store, run, cancel.clone(), Steps::default()).await;
+    let staged = stage::stage(store, run, reader, cancel.clone(), Steps::default()).await;
     if cancel.is_cancelled() {
         return;
     }

@@ -48,7 +48,8 @@ async fn staged(
     context.source.size_bytes = size as u64;
     context.item_source = format!("s3://input/{key}");
     change(&mut context);
-    let staged = stage::stage(store.clone(), open_run(context), CancellationToken::new(), steps).await?;
+    let staged =
+        stage::stage(store.clone(), open_run(context), None, CancellationToken::new(), steps).await?;
     let text = store.text(&staged.source.key).unwrap();
     store.objects.lock().unwrap().retain(|location, _| location.bucket == "input");
     Ok(text)
@@ -161,7 +162,7 @@ async fn every_kind_of_source_comes_to_the_same_in_pieces_of_every_size() {
         let longest = objects.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
         for piece_bytes in 1..=longest as u64 {
             for step_bytes in [1, 2, 3, 7, 1024] {
-                let steps = Steps { piece_bytes, step_bytes };
+                let steps = Steps { piece_bytes, step_bytes, ..Steps::default() };
                 let text = staged(&store, key, *change, steps).await;
                 assert_eq!(text.as_ref(), Ok(expected), "{key}: {steps:?}");
             }
@@ -201,7 +202,7 @@ async fn nothing_is_no_items_whatever_it_lies_in() {
 async fn fault_of(objects: &[(&str, Vec<u8>)], key: &str, change: impl Fn(&mut RunContext)) -> RunFault {
     let store = store_of(objects);
     let mut told = Vec::new();
-    for steps in [Steps::default(), Steps { piece_bytes: 7, step_bytes: 5 }] {
+    for steps in [Steps::default(), Steps { piece_bytes: 7, step_bytes: 5, ..Steps::default() }] {
         told.push(staged(&store, key, &change, steps).await.unwrap_err());
     }
     assert_eq!(told[0].error, told[1].error, "{key}");
@@ -242,6 +243,33 @@ async fn hostile_sources_end_the_run_and_say_what_is_wrong_where() {
         let fault = fault_of(&[(key, bytes)], key, change).await;
         assert_eq!(fault.error, error_name::ITEM_READER_FAILED, "{}", fault.cause);
         assert!(fault.cause.contains(told) && fault.cause.contains("s3://input/"), "{key}: {}", fault.cause);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_off_at_any_byte_never_passes_for_a_smaller_one() {
+    let (csv, lines) = ("a,b\n1,\"x\ny\"\n".repeat(9), "{\"n\":1}\n[]\n".repeat(9));
+    let text = b"{\"d\":{\"rows\":[ 7, {\"a\":[null]}, \"x\"]}}";
+    let schema =
+        br#"{"destinationBucket":"input","fileFormat":"CSV","fileSchema":"a","files":[{"key":"0.csv"}]}"#;
+    let whole: [(&str, Change, Vec<u8>); 7] = [
+        ("a.csv.gz", no_change, gzip(csv.as_bytes())),
+        ("a.csv.zst", no_change, zstd(csv.as_bytes())),
+        ("a.jsonl.gz", json_lines, gzip(lines.as_bytes())),
+        ("a.jsonl.zst", json_lines, zstd(lines.as_bytes())),
+        ("a.json", rows, text.to_vec()),
+        ("a.json.gz", rows, gzip(text)),
+        ("m.json", inventory, schema.to_vec()),
+    ];
+    for (key, change, bytes) in whole {
+        // No frame at all is Zstandard, too.
+        let shortest = usize::from(key.ends_with(".zst"));
+        for cut in shortest..bytes.len() {
+            let store = store_of(&[(key, bytes[..cut].to_vec()), ("0.csv", b"1\n".to_vec())]);
+            let fault = staged(&store, key, change, Steps::default()).await.expect_err("it is cut off");
+            assert_eq!(fault.error, error_name::ITEM_READER_FAILED, "{key}, {cut} bytes: {}", fault.cause);
+            assert!(fault.cause.contains(key), "{key}, {cut} bytes: {}", fault.cause);
+        }
     }
 }
 

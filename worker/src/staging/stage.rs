@@ -13,6 +13,7 @@ use super::encoding::ShiftJis;
 use super::input::{Shop, Steps};
 use super::output::Output;
 use crate::fault;
+use crate::handler::Handler;
 use crate::run::OpenRun;
 use crate::scanner::probe_object;
 use crate::source::Sources;
@@ -20,10 +21,11 @@ use crate::source::Sources;
 /// What a text may begin with that is no part of it.
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Rewrites a run's source, and reads the head of what it has become.
+/// Rewrites a run's source, and reads the head of what it has become. `reader`: what gives the items, if a handler does.
 pub(super) async fn stage(
     store: Arc<dyn ObjectStore>,
     run: Arc<OpenRun>,
+    reader: Option<Arc<dyn Handler>>,
     cancel: CancellationToken,
     steps: Steps,
 ) -> Result<StagedSource, RunFault> {
@@ -37,7 +39,7 @@ pub(super) async fn stage(
     };
     let rewritten = {
         let run = Arc::clone(&run);
-        tokio::task::spawn_blocking(move || Staging { shop, run: &run }.rewrite()).await
+        tokio::task::spawn_blocking(move || Staging { shop, run: &run, reader }.rewrite()).await
     };
     let object = rewritten
         .unwrap_or_else(|_| Err(fault::unreadable_here("rewriting a source failed; report this as a bug")))?;
@@ -57,6 +59,8 @@ pub(super) async fn stage(
 pub(super) struct Staging<'a> {
     pub(super) shop: Shop,
     pub(super) run: &'a OpenRun,
+    /// What gives the items, if a handler does and this worker has it.
+    pub(super) reader: Option<Arc<dyn Handler>>,
 }
 
 impl Staging<'_> {
@@ -68,6 +72,10 @@ impl Staging<'_> {
             ObjectLocation::new(bucket, format!("{prefix}{:032x}.{suffix}", rand::random::<u128>()));
         let limit = self.run.context.max_staged_bytes;
         let mut output = Output::new(self.shop.clone(), location, self.run.facts.source.clone(), limit);
+        if let Some(handler) = &reader.handler {
+            self.pages(handler, &mut output)?;
+            return output.finish();
+        }
         match reader.objects {
             SourceObjects::One => self.rewrite_one(&mut output)?,
             SourceObjects::Listed => self.list(&mut output)?,

@@ -1,9 +1,11 @@
 //! Each kind of source, from objects in memory.
 
 use std::io::Write;
+use std::sync::atomic::Ordering;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use warifu_common::dataset::{SHAPES_SINCE, SOURCES_SINCE};
 use warifu_common::model::protocol::RunContext;
 use warifu_common::model::{AccessRules, CsvEncoding, InputForm, SourceObjects, error_name};
 
@@ -33,7 +35,7 @@ fn json(pointer: &str) -> InputForm {
 
 /// What the source becomes.
 async fn staged(store: &Arc<MemoryStore>, run: Arc<OpenRun>) -> Result<(String, Vec<String>), String> {
-    let staged = stage::stage(store.clone(), run, CancellationToken::new(), Steps::default()).await;
+    let staged = stage::stage(store.clone(), run, None, CancellationToken::new(), Steps::default()).await;
     let staged = staged.map_err(|fault| {
         assert_eq!(fault.error, error_name::ITEM_READER_FAILED, "{}", fault.cause);
         fault.cause
@@ -77,6 +79,23 @@ async fn a_large_one_is_written_in_parts() {
     let (store, object) = MemoryStore::with("a.csv.gz", gzip(csv.as_bytes()));
     let (text, _) = staged(&store, run_over("a.csv.gz", object.size as usize, |_| {})).await.unwrap();
     assert!(text == csv);
+}
+
+/// What a staging holds at the most does not depend on its source: two pieces that were read, and one part.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pieces_and_one_part_are_held_however_large_a_source_is() {
+    let sjis = |context: &mut RunContext| context.spec.item_reader.encoding = CsvEncoding::ShiftJis;
+    let csv = format!("a\n{}", "0123456789abcdef\n".repeat(1_600_000));
+    let (store, object) = MemoryStore::with("a.csv", csv.clone());
+    let steps = Steps { piece_bytes: 1 << 20, ..Steps::default() };
+    let run = run_over("a.csv", object.size as usize, sjis);
+    let staged = stage::stage(store.clone(), run, None, CancellationToken::new(), steps).await.unwrap();
+    assert_eq!(staged.source.size_bytes, object.size);
+    let most = store.held.most.load(Ordering::SeqCst);
+    assert!(most <= 2 * steps.piece_bytes, "{most} bytes of the source are held");
+    let parts = store.parts.lock().unwrap().clone();
+    let (last, whole) = parts.split_last().unwrap();
+    assert!(whole.len() == 3 && whole.iter().all(|part| *part == 8 << 20) && *last < 8 << 20, "{parts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,6 +206,37 @@ async fn manifests_name_the_data_files() {
     add("m/list.csv", b"input/d/2.jsonl\n".to_vec());
     let cause = staged(&store, run_over("m/list.csv", 16, named)).await.unwrap_err();
     assert!(cause.contains("m/list.csv, line 1"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_many_objects_say_which_they_come_from_where_the_run_was_created_so() {
+    let (store, _) = MemoryStore::with("in/1.csv", &b"a\n1\n2\n"[..]);
+    let add = |key: &str, bytes: &[u8]| {
+        let location = warifu_common::object_store::ObjectLocation::new("input", key);
+        store.objects.lock().unwrap().insert(location, bytes.to_vec().into());
+    };
+    add("in/2 \"x\".csv", b"b\n3");
+    let flatten = |cut_version| {
+        move |context: &mut RunContext| {
+            context.spec.item_reader.objects = SourceObjects::Flattened;
+            context.cut_version = cut_version;
+        }
+    };
+    let (before, _) = staged(&store, run_over("in/", 0, flatten(SHAPES_SINCE))).await.unwrap();
+    assert_eq!(before, "{\"a\":\"1\"}\n{\"a\":\"2\"}\n{\"b\":\"3\"}\n");
+    let (text, _) = staged(&store, run_over("in/", 0, flatten(SOURCES_SINCE))).await.unwrap();
+    let first = r#""s3://input/in/1.csv""#;
+    let second = r#""s3://input/in/2 \"x\".csv""#;
+    assert_eq!(text, format!("{first} {{\"a\":\"1\"}}\n{first} {{\"a\":\"2\"}}\n{second} {{\"b\":\"3\"}}\n"));
+    add("m/list", b"s3://input/in/lines\n");
+    add("in/lines", b"\n {\"a\": 1.50}\n\n no JSON");
+    let run = run_over("m/list", 20, |context| {
+        context.spec.item_reader.objects = SourceObjects::Named;
+        context.spec.item_reader.form = InputForm::JsonLines;
+        context.cut_version = SOURCES_SINCE;
+    });
+    let (text, _) = staged(&store, run).await.unwrap();
+    assert_eq!(text, "\"s3://input/in/lines\" {\"a\": 1.50}\n\"s3://input/in/lines\" no JSON\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

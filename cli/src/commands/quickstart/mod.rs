@@ -118,7 +118,7 @@ async fn tell_story(
     interrupts: &mut Interrupts,
 ) -> anyhow::Result<Story> {
     let s3 = process.s3().map(|s3| s3.endpoint.as_str());
-    let objects = object_stores(s3).await?;
+    let objects = object_stores(s3)?;
     let csv = users::users_csv(args.rows, args.bad_rows);
     eprintln!(
         "putting {} ({}) into the embedded S3",

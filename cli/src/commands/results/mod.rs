@@ -52,7 +52,7 @@ pub(crate) async fn results(args: ResultsArgs, global: &GlobalArgs, output: &Out
     if args.sorted {
         require_order(&run)?;
     }
-    let objects = object_stores(None).await?;
+    let objects = object_stores(None)?;
     let manifest = read_manifest(&objects, &location).await?;
     if let Some(directory) = &args.download {
         download(&objects, &manifest, directory).await?;

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use warifu_common::object_store::ObjectLocation;
 use warifu_common::wire::v1::{
-    ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ReaderConfig, ResultWriter, csv_delimiter,
-    csv_header_location, input_type,
+    ItemBatcher, ItemProcessor, ItemReader, MapRunSpec, ReaderConfig, ResultWriter, WriterConfig,
+    compression, csv_delimiter, csv_header_location, input_type,
 };
 
 use crate::problem::Problem;
@@ -30,6 +30,9 @@ pub(super) struct JobArgs {
     /// Where results go: a directory, or s3://bucket/prefix
     #[arg(long, value_name = "DIR|s3://…")]
     pub(super) output: Option<String>,
+    /// How the files there are compressed
+    #[arg(long, value_enum, value_name = "NAME", default_value_t, requires = "output")]
+    pub(super) output_compression: CompressionArg,
     /// What stands between fields
     #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     pub(super) csv_delimiter: DelimiterArg,
@@ -42,6 +45,28 @@ pub(super) struct JobArgs {
     /// A quote that is still open at the end closes there; else it ends the run
     #[arg(long)]
     pub(super) lenient_quotes: bool,
+}
+
+/// How result files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum CompressionArg {
+    #[default]
+    #[value(alias = "NONE")]
+    None,
+    #[value(alias = "GZIP")]
+    Gzip,
+    #[value(alias = "ZSTD")]
+    Zstd,
+}
+
+impl CompressionArg {
+    fn to_wire(self) -> compression::Type {
+        match self {
+            CompressionArg::None => compression::Type::None,
+            CompressionArg::Gzip => compression::Type::Gzip,
+            CompressionArg::Zstd => compression::Type::Zstd,
+        }
+    }
 }
 
 /// What stands between fields.
@@ -90,9 +115,17 @@ impl JobArgs {
             max_concurrency: self.max_concurrency,
             tolerated_failure_percentage: self.tolerated_failure_percentage,
             tolerated_failure_count: self.tolerated_failure_count,
-            result_writer: self.output.as_deref().map(to_result_writer).transpose()?,
+            result_writer: self.to_result_writer()?,
             ..MapRunSpec::default()
         })
+    }
+
+    fn to_result_writer(&self) -> anyhow::Result<Option<ResultWriter>> {
+        let Some(output) = &self.output else { return Ok(None) };
+        let (bucket, prefix) = to_place(output)?;
+        let compression = self.output_compression.to_wire().into();
+        let writer_config = Some(WriterConfig { compression, ..WriterConfig::default() });
+        Ok(Some(ResultWriter { bucket, prefix, writer_config }))
     }
 
     fn to_reader_config(&self, key: &str) -> ReaderConfig {
@@ -124,25 +157,21 @@ fn input_type_of(key: &str) -> input_type::Type {
     }
 }
 
-/// `s3://bucket/prefix`, or a directory, which is made.
-fn to_result_writer(output: &str) -> anyhow::Result<ResultWriter> {
+/// Bucket and prefix of `s3://bucket/prefix`, or of a directory, which is made.
+fn to_place(output: &str) -> anyhow::Result<(String, String)> {
     if let Some(place) = output.strip_prefix("s3://") {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         if bucket.is_empty() {
             let problem = Problem::new(format!("--output `{output}` names no bucket"));
             return Err(problem.advise("write s3://bucket/prefix").into());
         }
-        return Ok(ResultWriter {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-            writer_config: None,
-        });
+        return Ok((bucket.to_owned(), prefix.to_owned()));
     }
     let path = Path::new(output.strip_prefix("file://").unwrap_or(output));
     let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
     let path = made.with_context(|| format!("cannot write results to {}", path.display()))?;
     let path = path.to_str().with_context(|| format!("the path {} is not UTF-8", path.display()))?;
-    Ok(ResultWriter { bucket: format!("file://{path}"), ..ResultWriter::default() })
+    Ok((format!("file://{path}"), String::new()))
 }
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ impl Case {
             envelope_bytes: ENVELOPE.len() as u64,
             header,
             format: self.dialect.into(),
+            sourced: false,
             max_record_bytes: self.max_record_bytes,
             shape: self.selector.as_deref().map(shape_of),
         }

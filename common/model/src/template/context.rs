@@ -21,9 +21,9 @@ pub trait TemplateHole: Sized {
     /// What `$$.Map.Item.NAME` takes, `rest` being what follows in the path.
     fn of_item(name: &str, rest: &JsonPath) -> Option<Self>;
 
-    /// Whether it can take the object that the items come from.
-    fn takes_source() -> bool {
-        false
+    /// What takes the object that an item comes from, where it can be taken.
+    fn of_source() -> Option<Self> {
+        None
     }
 }
 
@@ -39,8 +39,8 @@ impl TemplateHole for ItemHole {
         }
     }
 
-    fn takes_source() -> bool {
-        true
+    fn of_source() -> Option<Self> {
+        Some(ItemHole::Source)
     }
 }
 
@@ -110,9 +110,7 @@ pub(super) fn read<H: TemplateHole>(text: &str) -> Result<Taken<H>, String> {
     let is = |known: &[&str]| path.steps().len() == known.len() && names == known;
     let taken = match &names[..] {
         ["Execution", "Input", ..] => Some(Taken::Input(rest(2))),
-        ["Map", "Item", "Source"] if is(&["Map", "Item", "Source"]) && H::takes_source() => {
-            Some(Taken::Fact(Fact::Source))
-        }
+        ["Map", "Item", "Source"] if is(&["Map", "Item", "Source"]) => H::of_source().map(Taken::Source),
         ["Map", "Item", name, ..] => H::of_item(name, &rest(3)).map(Taken::Hole),
         _ if is(&["Execution", "Id"]) => Some(Taken::Fact(Fact::ExecutionId)),
         _ if is(&["Execution", "StartTime"]) => Some(Taken::Fact(Fact::StartTime)),

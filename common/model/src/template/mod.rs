@@ -10,8 +10,9 @@ mod run;
 mod tests;
 
 use serde_json::{Map, Value};
-use warifu_dataset::{JsonPath, Part, Shape};
+use warifu_dataset::{ItemHole, JsonPath, Part, SOURCES_SINCE, Shape};
 
+use crate::spec::MapRunSpec;
 use crate::{MapRunId, WallTime};
 
 pub use context::{BatchHole, PayloadHole, TemplateHole};
@@ -41,6 +42,8 @@ enum Taken<H> {
     Input(JsonPath),
     /// Something that holds for the whole run.
     Fact(Fact),
+    /// The object that items come from: the same for the whole run, or a hole.
+    Source(H),
     /// Something that the template's user fills in.
     Hole(H),
 }
@@ -52,7 +55,6 @@ enum Fact {
     StartTime,
     RedriveCount,
     EnteredTime,
-    Source,
 }
 
 /// What templates can say of their run.
@@ -67,7 +69,24 @@ pub struct TemplateFacts {
     /// `$$.Execution.RedriveCount`
     pub redrive_count: u32,
     /// `$$.Map.Item.Source`
-    pub source: String,
+    pub source: ItemSource,
+}
+
+/// What `$$.Map.Item.Source` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemSource {
+    /// The same for all items of the run.
+    OfRun(String),
+    /// Each item's own object: the data says which ([`SourcedLines`](warifu_dataset::SourcedLines)).
+    OfItem,
+}
+
+impl ItemSource {
+    /// Of a run of `spec` that pinned `cut_version`; `of_run` is what it is where items have none of their own.
+    pub fn pinned(spec: &MapRunSpec, cut_version: u32, of_run: String) -> Self {
+        let of_items = spec.item_reader.objects.are_read() && cut_version >= SOURCES_SINCE;
+        if of_items { Self::OfItem } else { Self::OfRun(of_run) }
+    }
 }
 
 /// What is wrong at one place of a template.
@@ -107,6 +126,19 @@ impl<H: Clone> Template<H> {
             .collect();
         if writer.problems.is_empty() { Ok(Shape::new(fields)) } else { Err(writer.problems) }
     }
+}
+
+/// True if an `itemSelector` asks for the object that each item comes from.
+pub(crate) fn asks_for_source(selector: &Map<String, Value>) -> bool {
+    fn in_value(value: &Value) -> bool {
+        match value {
+            Value::Object(object) => asks_for_source(object),
+            Value::Array(values) => values.iter().any(in_value),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+    let is_source = |value| matches!(read_reference::<ItemHole>(value), Ok(Taken::Source(_)));
+    selector.iter().any(|(key, value)| (key.ends_with(BY_PATH) && is_source(value)) || in_value(value))
 }
 
 /// True if `template` takes anything by path.
@@ -205,8 +237,14 @@ impl Writer<'_> {
     fn take<H: Clone>(&mut self, taken: &Taken<H>, place: &str) -> Part<H> {
         match taken {
             Taken::Hole(hole) => Part::Hole(hole.clone()),
+            Taken::Source(hole) => match &self.facts.source {
+                ItemSource::OfItem => Part::Hole(hole.clone()),
+                ItemSource::OfRun(source) => fact_text(source),
+            },
             Taken::Fact(Fact::RedriveCount) => Part::Redrives(self.facts.redrive_count),
-            Taken::Fact(fact) => Part::Text(Value::from(self.fact(*fact)).to_string()),
+            Taken::Fact(Fact::ExecutionId) => fact_text(&self.facts.map_run.resource_name()),
+            Taken::Fact(Fact::StartTime) => fact_text(&self.facts.start_time.to_string()),
+            Taken::Fact(Fact::EnteredTime) => fact_text(&self.facts.entered_time.to_string()),
             Taken::Input(path) => match path.find_in(&self.input) {
                 Some(value) => Part::Text(value.to_string()),
                 None => {
@@ -217,17 +255,10 @@ impl Writer<'_> {
             },
         }
     }
+}
 
-    fn fact(&self, fact: Fact) -> String {
-        let facts = self.facts;
-        match fact {
-            Fact::ExecutionId => facts.map_run.resource_name(),
-            Fact::StartTime => facts.start_time.to_string(),
-            Fact::EnteredTime => facts.entered_time.to_string(),
-            Fact::RedriveCount => facts.redrive_count.to_string(),
-            Fact::Source => facts.source.clone(),
-        }
-    }
+fn fact_text<H>(fact: &str) -> Part<H> {
+    Part::Text(Value::from(fact).to_string())
 }
 
 fn text<H>(text: &str) -> Part<H> {

@@ -1,8 +1,13 @@
 //! All templates of one run, ready to be filled.
 
-use warifu_dataset::{CUT_VERSION, CutRules, Header, ItemHole, ItemShape, JsonPath, MEASURED_DIGITS, Shape};
+use warifu_dataset::{
+    CutRules, Header, ItemHole, ItemShape, JsonPath, MEASURED_DIGITS, SHAPES_SINCE, SOURCES_SINCE, Shape,
+};
 
-use super::{BatchHole, PayloadHole, Template, TemplateFacts, TemplateHole, TemplateProblem, takes_by_path};
+use super::{
+    BatchHole, ItemSource, PayloadHole, Template, TemplateFacts, TemplateHole, TemplateProblem,
+    asks_for_source, takes_by_path,
+};
 use crate::spec::{ItemBatcher, MapRunSpec};
 
 /// The version of batch cutting that knows no templates.
@@ -20,6 +25,7 @@ pub struct RunTemplates {
     /// `itemProcessor.outputPath`
     pub output_path: Option<JsonPath>,
     batch_id_bytes: u64,
+    sourced: bool,
 }
 
 /// What is wrong with one of them.
@@ -43,6 +49,7 @@ impl RunTemplates {
             payload: reader.shape("spec.item_processor.payload", processor.payload.as_ref()),
             output_path: reader.path("spec.item_processor.output_path", processor.output_path.as_deref()),
             batch_id_bytes: facts.map_run.as_str().len() as u64 + BATCH_ID_MORE,
+            sourced: facts.source == ItemSource::OfItem,
         };
         if reader.problems.is_empty() { Ok(templates) } else { Err(reader.problems) }
     }
@@ -55,6 +62,7 @@ impl RunTemplates {
             envelope_bytes: self.envelope_bytes(),
             header,
             format: spec.item_reader.record_format(),
+            sourced: self.sourced,
             max_record_bytes,
             shape: self.item.clone(),
         }
@@ -108,15 +116,22 @@ impl Reader<'_> {
 }
 
 impl MapRunSpec {
-    /// The version of batch cutting that the run needs: workers that know no templates, or no sizes that are chosen, have no
-    /// part in a run that has some.
+    /// The version of batch cutting that the run needs: workers that know no templates, no sizes that are chosen, or no items
+    /// that say which of many objects they come from or that a handler gives, have no part in a run that has some.
     pub fn cut_version(&self) -> u32 {
         let ItemBatcher { batch_input, .. } = &self.item_batcher;
         let templates = self.item_selector.is_some()
             || batch_input.as_ref().is_some_and(takes_by_path)
             || self.item_processor.payload.is_some()
             || self.item_processor.output_path.is_some();
-        if templates || self.item_batcher.auto_size.is_some() { CUT_VERSION } else { WITHOUT_TEMPLATES }
+        match self.item_selector.as_ref() {
+            _ if self.item_reader.handler.is_some() => SOURCES_SINCE,
+            Some(selector) if self.item_reader.objects.are_read() && asks_for_source(selector) => {
+                SOURCES_SINCE
+            }
+            _ if templates || self.item_batcher.auto_size.is_some() => SHAPES_SINCE,
+            _ => WITHOUT_TEMPLATES,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ fn facts() -> TemplateFacts {
         start_time: WallTime(1_700_000_000_123),
         entered_time: WallTime(1_700_000_001_000),
         redrive_count: 2,
-        source: "s3://input/users.csv".into(),
+        source: ItemSource::OfRun("s3://input/users.csv".into()),
     }
 }
 
@@ -65,6 +65,7 @@ fn an_item_selector_takes_the_item_and_a_payload_the_event() {
         .map(|hole| match hole {
             ItemHole::Index => "index".to_owned(),
             ItemHole::Value(path) => format!("{path} {}", path.steps().len()),
+            ItemHole::Source => "source".to_owned(),
         })
         .collect();
     assert_eq!(holes, ["index", "$$.Map.Item.Value 0", "$$.Map.Item.Value.user.id 2"]);
@@ -139,4 +140,18 @@ fn what_is_measured_of_a_shape_is_the_same_in_every_redrive() {
     };
     assert_eq!(bytes(0), bytes(u32::MAX));
     assert_eq!(bytes(0), r#"{"r":4294967295}"#.len() as u64);
+}
+
+#[test]
+fn items_have_their_own_source_where_many_objects_are_read_and_the_selector_asks_for_it() {
+    let selector = object(json!({"of": [{"file.$": "$$.Map.Item.Source"}], "all.$": "$$.Map.Item.Value"}));
+    let shape = |source| {
+        let facts = TemplateFacts { source, ..facts() };
+        let shape = Template::<ItemHole>::parse(&selector).unwrap().shape(&Map::new(), &facts).unwrap();
+        shape.holes().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(shape(ItemSource::OfItem)[0], ItemHole::Source);
+    assert_eq!(shape(ItemSource::OfRun(String::new())).len(), 1);
+    assert!(asks_for_source(&selector));
+    assert!(!asks_for_source(&object(json!({"a": "$$.Map.Item.Source", "b.$": "$$.Map.Item.Index"}))));
 }

@@ -14,29 +14,48 @@ use crate::object_store::retry::{Retries, RetryBudget};
 /// The client of one store, shared by all its requests.
 pub(super) struct Connection {
     pub(super) settings: S3Settings,
-    client: Mutex<CurrentClient>,
-    /// Held while a new client is made, so that many refused requests make one.
-    reloading: tokio::sync::Mutex<()>,
+    /// Absent until it is needed first: making one takes the SDK tens of milliseconds.
+    client: Mutex<Option<CurrentClient>>,
+    /// Held while a client is made, so that many requests that need one make one.
+    making: tokio::sync::Mutex<()>,
     budget: RetryBudget,
     pace: Arc<Pace>,
 }
 
 /// A client, a handle that is cheap to clone, and how many there were before it.
 #[derive(Clone)]
-struct CurrentClient {
+pub(super) struct CurrentClient {
     client: Client,
     number: u64,
 }
 
 impl Connection {
-    pub(super) async fn open(settings: S3Settings) -> Self {
-        let client = Mutex::new(CurrentClient { client: settings.client().await, number: 0 });
-        let (reloading, budget, pace) = (tokio::sync::Mutex::default(), RetryBudget::full(), Pace::new());
-        Self { settings, client, reloading, budget, pace }
+    pub(super) fn new(settings: S3Settings) -> Self {
+        let (budget, pace) = (RetryBudget::full(), Pace::new());
+        Self { settings, client: Mutex::default(), making: tokio::sync::Mutex::default(), budget, pace }
     }
 
-    fn current(&self) -> CurrentClient {
+    /// The client, made if there is none yet.
+    pub(super) async fn current(&self) -> CurrentClient {
+        if let Some(current) = self.made() {
+            return current;
+        }
+        let _one_at_a_time = self.making.lock().await;
+        match self.made() {
+            Some(current) => current,
+            None => self.make(0).await,
+        }
+    }
+
+    fn made(&self) -> Option<CurrentClient> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Needs `making`.
+    async fn make(&self, number: u64) -> CurrentClient {
+        let current = CurrentClient { client: self.settings.client().await, number };
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(current.clone());
+        current
     }
 
     /// Begins the attempts of one operation.
@@ -66,13 +85,10 @@ impl Connection {
     /// Reads files and environment again, unless another request has done so since the client of this `number` was made:
     /// the SDK never learns by itself that credentials on disk were replaced, or that a store refuses what it holds.
     async fn reload_credentials(&self, number: u64) {
-        let _one_at_a_time = self.reloading.lock().await;
-        if self.current().number != number {
-            return;
+        let _one_at_a_time = self.making.lock().await;
+        if self.made().is_some_and(|current| current.number == number) {
+            self.make(number + 1).await;
         }
-        let client = self.settings.client().await;
-        let renewed = CurrentClient { client, number: number + 1 };
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
     }
 }
 
@@ -89,7 +105,7 @@ impl Attempts<'_> {
     /// Waits until the store may be asked once more, and returns what to ask it with.
     pub(super) async fn begin(&mut self) -> Client {
         let passage = self.connection.pace.enter().await;
-        let CurrentClient { client, number } = self.connection.current();
+        let CurrentClient { client, number } = self.connection.current().await;
         self.current = Some((passage, number));
         client
     }

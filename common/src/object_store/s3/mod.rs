@@ -12,12 +12,12 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Object, RequestPayer};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
 
 use super::{
-    ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
+    Buffer, ListedObject, MissingThing, ObjectAction, ObjectError, ObjectLocation, ObjectStore, PinnedObject,
     StoredObject, Upload, check_put_size, check_range,
 };
 
@@ -52,7 +52,14 @@ pub struct S3Store {
 impl S3Store {
     /// Prepares a client. Sends nothing: wrong settings or missing credentials show at the first request.
     pub async fn connect(settings: S3Settings) -> Self {
-        Self { connection: Arc::new(Connection::open(settings).await) }
+        let store = Self::on_demand(settings);
+        store.connection.current().await;
+        store
+    }
+
+    /// Prepares a client when the first request needs one: for programs that may never send any.
+    pub fn on_demand(settings: S3Settings) -> Self {
+        Self { connection: Arc::new(Connection::new(settings)) }
     }
 }
 
@@ -72,14 +79,23 @@ impl ObjectStore for S3Store {
     async fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Bytes, ObjectError> {
         check_range(object, &range)?;
         let settings = &self.connection.settings;
-        let parts = stream::iter(parts_of(object, range, settings.max_get_bytes))
+        let length = (range.end - range.start) as usize;
+        let mut parts = stream::iter(parts_of(object, range, settings.max_get_bytes))
             .map(|part| in_own_task(part.read(Arc::clone(&self.connection))))
             .buffered(settings.parallel_gets);
-        let bytes = parts.try_fold(BytesMut::new(), |mut whole, part| async move {
-            whole.unsplit(part); // parts lie side by side in one allocation: nothing is copied
-            Ok(whole)
-        });
-        Ok(bytes.await?.freeze())
+        let first = match parts.try_next().await? {
+            None => return Ok(Bytes::new()),
+            Some(first) if first.len() == length => return Ok(first.freeze()),
+            Some(first) => first,
+        };
+        // Beside the whole at most the parts that are read at once are held.
+        let mut whole = Buffer::with_capacity(length);
+        whole.fill(first.as_ref());
+        drop(first);
+        while let Some(part) = parts.try_next().await? {
+            whole.fill(part.as_ref());
+        }
+        Ok(whole.freeze())
     }
 
     async fn put(
@@ -291,17 +307,14 @@ impl Head<'_> {
     }
 }
 
-/// Cuts a range into parts of at most `max_get_bytes` that share one allocation, side by side.
+/// Cuts a range into parts of at most `max_get_bytes`.
 fn parts_of(object: &PinnedObject, range: Range<u64>, max_get_bytes: u64) -> Vec<Part> {
     let object = Arc::new(object.clone());
-    let mut memory = BytesMut::with_capacity((range.end - range.start) as usize);
     let mut parts = Vec::new();
     let mut start = range.start;
     while start < range.end {
         let end = range.end.min(start + max_get_bytes);
-        let after = memory.split_off((end - start) as usize);
-        let buffer = std::mem::replace(&mut memory, after);
-        parts.push(Part { object: Arc::clone(&object), range: start..end, buffer });
+        parts.push(Part::new(Arc::clone(&object), start..end));
         start = end;
     }
     parts

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Request;
 use super::connection::Connection;
 use super::settings::{S3Settings, S3Timeouts};
-use crate::object_store::{ObjectError, PinnedObject};
+use crate::object_store::{Buffer, ObjectError, PinnedObject};
 
 /// An attempt that brought at least this fraction of a part does not count as a failed one: a network that cuts every
 /// connection after a while is read through. So a part takes at most so many attempts more.
@@ -20,17 +19,23 @@ const PROGRESS_FRACTION: usize = 16;
 
 /// Bytes of a pinned object that are asked for in one GET, and the memory that they go to.
 pub(super) struct Part {
-    pub(super) object: Arc<PinnedObject>,
-    pub(super) range: Range<u64>,
+    object: Arc<PinnedObject>,
+    range: Range<u64>,
     /// Holds what was read so far, from the start of the range; has room for all of it.
-    pub(super) buffer: BytesMut,
+    buffer: Buffer,
 }
 
 impl Part {
+    /// A part of which nothing was read yet, nor memory taken for it.
+    pub(super) fn new(object: Arc<PinnedObject>, range: Range<u64>) -> Self {
+        Self { object, range, buffer: Buffer::with_capacity(0) }
+    }
+
     /// Reads the part, and returns its memory filled to the last byte.
     ///
     /// Runs as a task of its own: nothing that the reader does meanwhile can stall the body.
-    pub(super) async fn read(mut self, connection: Arc<Connection>) -> Result<BytesMut, ObjectError> {
+    pub(super) async fn read(mut self, connection: Arc<Connection>) -> Result<Buffer, ObjectError> {
+        self.buffer = Buffer::with_capacity(self.wanted());
         let mut attempts = connection.attempts();
         loop {
             let already = self.buffer.len();
@@ -99,7 +104,9 @@ impl Part {
                         request.wrong_answer(format!("its body is longer than the {wanted} bytes asked for"))
                     );
                 }
-                Ok(Some(Ok(piece))) => self.buffer.extend_from_slice(&piece),
+                Ok(Some(Ok(piece))) => {
+                    self.buffer.fill(&piece);
+                }
             }
         }
         Ok(())

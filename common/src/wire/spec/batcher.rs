@@ -1,10 +1,6 @@
 //! `itemBatcher`.
 
-use warifu_model::spec::{
-    DEFAULT_MAX_INPUT_BYTES_PER_BATCH, DEFAULT_MAX_ITEMS_PER_BATCH, ItemBatcher,
-    LARGEST_MAX_INPUT_BYTES_PER_BATCH,
-};
-
+use warifu_model::spec::{ItemBatcher, LARGEST_MAX_INPUT_BYTES_PER_BATCH};
 use warifu_model::{AutoSize, DEFAULT_MOST_ITEMS};
 
 use super::check;
@@ -13,13 +9,7 @@ use crate::wire::violation::Violations;
 
 /// How the job wants its batches; defaults where it does not say.
 pub(super) fn read(batcher: Option<&v1::ItemBatcher>, violations: &mut Violations) -> ItemBatcher {
-    let defaults = ItemBatcher {
-        configured: false,
-        max_items_per_batch: DEFAULT_MAX_ITEMS_PER_BATCH,
-        max_input_bytes_per_batch: DEFAULT_MAX_INPUT_BYTES_PER_BATCH,
-        batch_input: None,
-        auto_size: None,
-    };
+    let defaults = ItemBatcher::default();
     let Some(batcher) = batcher else { return defaults };
     let auto_size = auto_size(batcher, violations);
     let given = auto_size.map_or(batcher.max_items_per_batch, |auto| auto.max_items);

@@ -70,6 +70,18 @@ fn every_kind_of_source_is_taken_and_written_back() {
 }
 
 #[test]
+fn a_handler_gives_the_items_in_place_of_objects() {
+    for (config, max_items) in [("", None), (", readerConfig: {maxItems: 7, inputType: JSON}", Some(7))] {
+        let spec = MapRunSpec::try_from(&job(&format!("itemReader: {{handler: pages{config}}}"))).unwrap();
+        let read = &spec.item_reader;
+        assert_eq!(read.handler.as_ref().map(ToString::to_string).as_deref(), Some("pages"));
+        assert_eq!((read.max_items, read.needs_staging()), (max_items, true));
+        assert_eq!(spec.handlers().map(ToString::to_string).collect::<Vec<_>>(), ["pages", "h"]);
+        assert_eq!(MapRunSpec::try_from(&v1::MapRunSpec::from(&spec)).unwrap(), spec);
+    }
+}
+
+#[test]
 fn items_stand_in_place_of_a_reader() {
     let wire = job("items: [1, {a: [null, 1.5]}, text]");
     let spec = MapRunSpec::try_from(&wire).unwrap();
@@ -96,6 +108,12 @@ fn what_does_not_go_together_is_named() {
             reader("key: k.gz, range: bytes=0-9, readerConfig: {inputType: CSV}"),
             "range: is only read with one CSV",
         ),
+        (reader("handler: h"), "bucket: stands beside `handler`"),
+        (
+            job("itemReader: {handler: h, readerConfig: {csvDelimiter: TAB}}"),
+            "reader_config: says how objects",
+        ),
+        (job("itemReader: {handler: 'rm -rf'}"), "handler: `rm -rf` is 1 to 128 of letters"),
         (job("items: [1]\nitemReader: {bucket: b}"), "spec.items: stand beside itemReader"),
     ];
     for (wire, told) in table {

@@ -4,7 +4,7 @@ use warifu_dataset::HeaderLocation;
 use warifu_model::spec::{Delimiter, ItemReader};
 use warifu_model::{CsvEncoding, InputForm, SourceObjects};
 
-use super::check;
+use super::{check, processor};
 use crate::wire::v1;
 use crate::wire::violation::{Violations, quoted};
 
@@ -23,7 +23,9 @@ pub(super) fn read(reader: Option<&v1::ItemReader>, violations: &mut Violations)
         violations.add(FIELD, "is required: name bucket, key and readerConfig, or give the items");
         return None;
     };
-    refuse_unsupported(reader, violations);
+    if !reader.handler.is_empty() {
+        return of_handler(reader, violations);
+    }
     check_place(reader, violations);
     let range = byte_range(&reader.range, violations);
     let lists = lists_objects(reader);
@@ -38,6 +40,7 @@ pub(super) fn read(reader: Option<&v1::ItemReader>, violations: &mut Violations)
     };
     let objects = source_objects(lists, config, violations);
     let read = ItemReader {
+        handler: None,
         bucket: reader.bucket.clone(),
         key: if lists { reader.prefix.clone() } else { reader.key.clone() },
         version_id: given(&reader.version_id),
@@ -68,20 +71,38 @@ fn is_resource(resource: &str, name: &str) -> bool {
     resource.starts_with("arn:aws") && resource.ends_with(name)
 }
 
-fn refuse_unsupported(reader: &v1::ItemReader, violations: &mut Violations) {
-    let table = [(&reader.handler, "handler", "a handler that produces the items")];
-    for (value, name, what) in table {
-        violations.refuse_unsupported(!value.is_empty(), &format!("{FIELD}.{name}"), what);
+/// A handler gives the items: nothing else says where they are or how they are written.
+fn of_handler(reader: &v1::ItemReader, violations: &mut Violations) -> Option<ItemReader> {
+    let places = [
+        ("bucket", &reader.bucket),
+        ("key", &reader.key),
+        ("prefix", &reader.prefix),
+        ("version_id", &reader.version_id),
+        ("expected_bucket_owner", &reader.expected_bucket_owner),
+        ("resource", &reader.resource),
+        ("range", &reader.range),
+    ];
+    for (name, value) in places {
+        violations.require(value.is_empty(), &format!("{FIELD}.{name}"), || {
+            "stands beside `handler`, which gives the items itself; write one of them".to_owned()
+        });
     }
+    let config = reader.reader_config.clone().unwrap_or_default();
+    let max_items = config.max_items;
+    let only_max_items = v1::ReaderConfig { max_items, ..Default::default() };
+    // Items that a handler gives are JSON, which may be said.
+    let said = v1::ReaderConfig { input_type: v1::input_type::Type::Json.into(), ..only_max_items.clone() };
+    violations.require(config == only_max_items || config == said, "spec.item_reader.reader_config", || {
+        "says how objects are read; with `handler` only `maxItems` is taken".to_owned()
+    });
+    let handler = processor::handler(&reader.handler, &format!("{FIELD}.handler"), violations)?;
+    Some(ItemReader::of_handler(handler, (max_items > 0).then_some(max_items)))
 }
 
 fn check_place(reader: &v1::ItemReader, violations: &mut Violations) {
-    let elsewhere = !reader.handler.is_empty();
-    if !elsewhere {
-        check::bucket(&reader.bucket, "spec.item_reader.bucket", violations);
-    }
+    check::bucket(&reader.bucket, "spec.item_reader.bucket", violations);
     let other_key = lists_objects(reader);
-    violations.require(!reader.key.is_empty() || other_key || elsewhere, "spec.item_reader.key", || {
+    violations.require(!reader.key.is_empty() || other_key, "spec.item_reader.key", || {
         "is required: the key of the object that holds the items".to_owned()
     });
     violations.require(reader.key.is_empty() || reader.prefix.is_empty(), "spec.item_reader.prefix", || {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 use warifu_dataset::JsonPath;
 use warifu_model::spec::{LARGEST_MAX_INPUT_BYTES_PER_BATCH, MapRunSpec};
-use warifu_model::template::{RunTemplates, TemplateFacts, constant_item_bytes};
+use warifu_model::template::{ItemSource, RunTemplates, TemplateFacts, constant_item_bytes};
 use warifu_model::{MapRunId, WallTime};
 
 use crate::wire::v1;
@@ -36,7 +36,7 @@ fn largest_facts() -> TemplateFacts {
         start_time: WallTime(0),
         entered_time: WallTime(0),
         redrive_count: u32::MAX,
-        source: String::new(),
+        source: ItemSource::OfRun(String::new()),
     }
 }
 

@@ -49,6 +49,11 @@ fn reader(reader: &ItemReader) -> v1::ItemReader {
         Some(last) => format!("bytes={first}-{last}"),
         None => format!("bytes={first}-"),
     });
+    if let Some(handler) = &reader.handler {
+        let max_items = reader.max_items.unwrap_or(0);
+        let config = (max_items > 0).then(|| v1::ReaderConfig { max_items, ..Default::default() });
+        return v1::ItemReader { handler: handler.to_string(), reader_config: config, ..Default::default() };
+    }
     let lists = matches!(reader.objects, SourceObjects::Listed | SourceObjects::Flattened);
     v1::ItemReader {
         bucket: reader.bucket.clone(),

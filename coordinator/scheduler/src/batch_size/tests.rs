@@ -84,6 +84,7 @@ fn scanned(run: &MapRun, shard: u32, max_items: u32) -> ShardScan {
         envelope_bytes: 12,
         header,
         format: RecordFormat::default(),
+        sourced: false,
         max_record_bytes: 1 << 20,
         shape: None,
     };

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use warifu_model::protocol::{CallOutcome, WorkerMessage};
-use warifu_model::spec::{ItemProcessor, MapRunSpec};
-use warifu_model::{HandlerName, JitterStrategy, RangeSet, Retrier};
+use warifu_model::HandlerName;
+use warifu_model::protocol::WorkerMessage;
+use warifu_model::spec::MapRunSpec;
 
 use super::{SlotDemand, Unscanned, Work};
 use crate::Config;
-use crate::testing::job::spec;
-use crate::testing::story::{Story, W1, W2, at, name, report, rival};
+use crate::testing::job::{retried_after, spec};
+use crate::testing::story::{Story, W1, W2, at, name, report, rival, to_be_retried};
 
 fn demand(slots: u64) -> SlotDemand {
     SlotDemand { slots, is_active: true }
@@ -156,28 +156,13 @@ fn a_stopping_run_wants_what_it_ends_and_then_nothing() {
 
 /// A run of one batch that failed and waits for its next attempt.
 fn waiting_for(interval: Duration) -> SlotDemand {
-    let retry = Retrier {
-        error_equals: vec!["States.ALL".into()],
-        interval,
-        max_attempts: 3,
-        backoff_rate: 1.0,
-        max_delay: None,
-        jitter_strategy: JitterStrategy::None,
-    };
-    let item_processor = ItemProcessor { retry: vec![retry], ..spec().item_processor };
-    let spec = MapRunSpec { item_processor, ..limited(Some(3)) };
+    let spec = MapRunSpec { item_processor: retried_after(interval), ..limited(Some(3)) };
     let mut story = Story::over_rows(1, spec, Config::default());
     story.hello(W1, Vec::new());
     story.pass(1.0, &[W1]);
     let grant = story.grant();
     story.begins(W1, &grant);
-    let mut failed = report(&grant, 1, None);
-    for batch in &mut failed.entries {
-        batch.call = CallOutcome::Failed;
-        batch.undecided = RangeSet::from_range(0..1);
-        batch.retriers = vec![0];
-    }
-    story.says(W1, WorkerMessage::Report(failed));
+    story.says(W1, WorkerMessage::Report(to_be_retried(report(&grant, 1, None))));
     story.gives_back_the_slot(W1);
     story.pass(1.0, &[W1]);
     of(&story, &[])

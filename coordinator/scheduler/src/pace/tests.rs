@@ -28,18 +28,18 @@ fn work(story: &mut Story, seconds: f64) -> Granted {
     let end = story.seconds + seconds;
     let mut granted = Vec::new();
     while story.seconds < end {
-        let deadline = story.scheduler.next_deadline().map_or(end, |at| (at.0 + 1) as f64 / 1e6);
-        story.seconds = deadline.clamp(story.seconds, end);
-        story.step(Event::DeadlineReached);
-        for worker in [W1, W2] {
-            story.says(worker, WorkerMessage::Heartbeat { nonce: 1 });
-        }
         while !story.sent.is_empty() {
             for (stream, message) in std::mem::take(&mut story.sent) {
                 if let CoordinatorMessage::Grant(grant) = message {
                     granted.push((story.seconds, do_at_once(story, stream, &grant)));
                 }
             }
+        }
+        let deadline = story.scheduler.next_deadline().map_or(end, |at| (at.0 + 1) as f64 / 1e6);
+        story.seconds = deadline.clamp(story.seconds, end);
+        story.step(Event::DeadlineReached);
+        for worker in [W1, W2] {
+            story.says(worker, WorkerMessage::Heartbeat { nonce: 1 });
         }
     }
     granted

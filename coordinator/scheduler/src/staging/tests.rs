@@ -1,12 +1,15 @@
 //! Sources that are rewritten first: who is asked, what counts, what is deleted.
 
+use std::collections::BTreeSet;
+
 use warifu_dataset::{Header, Probe};
 use warifu_model::protocol::{CoordinatorMessage, RunFault, SourcePin, StagedSource, WorkerMessage};
+use warifu_model::spec::{ItemReader, MapRunSpec};
 use warifu_model::{InputForm, MapRunState};
 
 use crate::testing::job::spec;
-use crate::testing::story::{Story, W1, W2, run, stream};
-use crate::{Config, Event, RequestId};
+use crate::testing::story::{Story, W1, W2, at, name, run, stream};
+use crate::{Config, Event, RequestId, SlotDemand};
 
 /// A run whose source is JSON, running.
 fn story() -> Story {
@@ -120,4 +123,26 @@ fn the_end_deletes_what_is_not_read_and_a_deletion_the_rest() {
     story.pass(1.0, &[W1]);
     assert_eq!(story.cleaned.last(), Some(&None));
     assert!(story.scheduler.map_run(&run()).is_none());
+}
+
+#[test]
+fn only_a_worker_that_has_the_reader_is_asked_for_the_items_that_it_gives() {
+    let spec =
+        MapRunSpec { item_reader: ItemReader::of_handler(name("pages"), None), compensation: None, ..spec() };
+    let mut story = Story::of(spec, Config::default());
+    story.hello(W1, Vec::new());
+    story.pass(1.0, &[W1]);
+    assert_eq!(stagers(&mut story), []);
+    let demand = |story: &Story, handler| {
+        let handlers = BTreeSet::from([name(handler)]);
+        story.scheduler.slot_demand(at(story.seconds).at, &handlers)
+    };
+    assert_eq!(demand(&story, "pages"), SlotDemand { slots: 1, is_active: true });
+    assert_eq!(demand(&story, "another"), SlotDemand::default());
+    story.hello_with(W2, &[name("h"), name("pages")], Vec::new(), true);
+    story.pass(1.0, &[W1, W2]);
+    assert_eq!(stagers(&mut story), [W2]);
+    story.says(W2, staged("pages"));
+    story.pass(1.0, &[W1, W2]);
+    assert_eq!(demand(&story, "pages"), SlotDemand::default(), "it has given all of them");
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use warifu_dataset::{CutRules, HeaderLocation, Limits, RecordFormat, ScanRequest, probe, scan};
 use warifu_model::protocol::{
     BatchReport, CallOutcome, CoordinatorMessage, FailedItems, Grant, GrantedBatch, HeldBatch, HeldLease,
-    HeldProgress, Hello, Report, ReportVerdict, RunFault, ScanOrder, SourcePin, WorkerMessage,
+    HeldProgress, Hello, Report, ReportVerdict, RunFault, SourcePin, WorkerMessage,
 };
 use warifu_model::spec::MapRunSpec;
 use warifu_model::*;
@@ -38,7 +37,9 @@ pub(crate) struct Story {
     pub(crate) slots: u32,
     pub(crate) sent: Vec<(StreamId, CoordinatorMessage)>,
     /// What workers find when they are told to read a run's source. Without it they never answer.
-    data: BTreeMap<MapRunId, Vec<u8>>,
+    pub(super) data: BTreeMap<MapRunId, Vec<u8>>,
+    /// Scans are answered only when the test says so.
+    pub(crate) holds_scans: bool,
     spec: Option<SpecRecord>,
     pub(crate) status: Option<StatusRecord>,
     pub(crate) plan: Option<PlanRecord>,
@@ -70,6 +71,7 @@ impl Story {
             slots: 1,
             sent: Vec::new(),
             data: BTreeMap::new(),
+            holds_scans: false,
             spec: None,
             status: None,
             plan: None,
@@ -90,13 +92,30 @@ impl Story {
     }
 
     pub(crate) fn create_over_rows(&mut self, id: MapRunId, rows: usize, spec: MapRunSpec) {
-        let data = "a\n".repeat(rows + 1).into_bytes();
-        let bytes = data.len() as u64;
-        self.data.insert(id.clone(), data);
+        let bytes = self.write_rows(&id, rows);
         self.create(id, spec, bytes);
     }
 
+    /// A run over so many shards of so many rows of one letter, and a header before the first.
+    pub(crate) fn over_shards(shards: usize, rows: usize, spec: MapRunSpec, config: Config) -> Self {
+        let mut story = Self { holds_scans: true, ..Self::without_runs(config) };
+        let bytes = story.write_rows(&run(), shards * rows);
+        story.create_in_shards(run(), spec, bytes, rows as u64 * 2);
+        story
+    }
+
+    fn write_rows(&mut self, id: &MapRunId, rows: usize) -> u64 {
+        let data = "a\n".repeat(rows + 1).into_bytes();
+        let bytes = data.len() as u64;
+        self.data.insert(id.clone(), data);
+        bytes
+    }
+
     pub(crate) fn create(&mut self, id: MapRunId, spec: MapRunSpec, size_bytes: u64) {
+        self.create_in_shards(id, spec, size_bytes, size_bytes);
+    }
+
+    fn create_in_shards(&mut self, id: MapRunId, spec: MapRunSpec, size_bytes: u64, shard_bytes: u64) {
         let source =
             SourcePin { bucket: "b".into(), key: "k".into(), version_id: None, etag: "e".into(), size_bytes };
         let create = CreateMapRun {
@@ -105,7 +124,7 @@ impl Story {
             spec,
             submitted: Vec::new(),
             source,
-            shard_bytes: size_bytes,
+            shard_bytes,
             require_handler: false,
         };
         self.step(Event::CreateRequested { request: RequestId(1), create: Box::new(create) });
@@ -145,44 +164,10 @@ impl Story {
                 Some(Event::StagedCleaned { map_run })
             }
             Effect::Send { stream, message } => {
-                let answer = self.read(&message);
+                let waits = self.holds_scans && matches!(message, CoordinatorMessage::Scan(_));
+                let answer = if waits { None } else { self.read(&message) };
                 self.sent.push((stream, message));
                 answer.map(|message| Event::MessageReceived { stream, message })
-            }
-            _ => None,
-        }
-    }
-
-    /// What a worker finds that is told to read.
-    fn read(&self, message: &CoordinatorMessage) -> Option<WorkerMessage> {
-        let (format, limits) = (RecordFormat::default(), Limits::default());
-        let probe = |data: &[u8]| probe(data, true, format, &HeaderLocation::FirstRow, &limits).unwrap();
-        match message {
-            CoordinatorMessage::Probe { map_run } => {
-                let probe = Ok(probe(self.data.get(map_run)?));
-                Some(WorkerMessage::Probed { map_run: map_run.clone(), probe })
-            }
-            CoordinatorMessage::Scan(ScanOrder { map_run, shard, range, entry, .. }) => {
-                let data = self.data.get(map_run)?;
-                let rules = CutRules {
-                    max_items: self.max_items(),
-                    max_input_bytes: 1 << 18,
-                    envelope_bytes: 12,
-                    header: probe(data).header,
-                    format,
-                    max_record_bytes: limits.max_record_bytes,
-                    shape: None,
-                };
-                let scan = scan(&ScanRequest {
-                    bytes: &data[range.start as usize..range.end as usize],
-                    range: *range,
-                    previous: None,
-                    entry: *entry,
-                    ends_object: true,
-                    item_limit: None,
-                    rules: &rules,
-                });
-                Some(WorkerMessage::Scanned { map_run: map_run.clone(), shard: *shard, scan: Ok(scan) })
             }
             _ => None,
         }
@@ -419,4 +404,14 @@ pub(crate) fn report(grant: &Grant, max_items: u32, failure: Option<CallFailure>
         inline_outputs: Vec::new(),
         inline_outputs_truncated: false,
     }
+}
+
+/// The same report of calls that failed, and whose items are to be sent again.
+pub(crate) fn to_be_retried(mut report: Report) -> Report {
+    for batch in &mut report.entries {
+        batch.call = CallOutcome::Failed;
+        batch.undecided = RangeSet::from_range(0..batch.item_count);
+        batch.retriers = vec![0];
+    }
+    report
 }

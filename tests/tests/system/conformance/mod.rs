@@ -45,8 +45,6 @@ protocol = "lambda"
 enum Verdict {
     /// It ran, and came out as there.
     Agrees(String),
-    /// It ran, and came out as there but for what is said.
-    Differs(String),
     /// There the execution fails; here nothing is created.
     Refused(String),
     /// It is not about a map run.
@@ -102,9 +100,6 @@ fn told(stage: &Stage<'_>, case: &Case) -> Verdict {
         "cancel_pending" => Verdict::Agrees(lifecycle::cancel_pending(stage, case)),
         "tolerated_failure" => Verdict::Agrees(lifecycle::tolerated_failure(stage, case)),
         "redrive_standard" => Verdict::Agrees(lifecycle::redrive_standard(stage, case)),
-        name if name == native::DIFFERENCE.0 => {
-            Verdict::Differs(format!("{}; as AWS: {}", native::DIFFERENCE.1, native::compare(stage, case)))
-        }
         _ if case.is_native() => Verdict::Agrees(native::compare(stage, case)),
         _ => compare::case(stage, case),
     }

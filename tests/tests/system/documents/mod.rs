@@ -26,12 +26,15 @@ for line in sys.stdin:
 "#;
 
 /// How commands begin that the tests here do not run, and who runs them.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 27] = [
     ("bash .ci/check", "this is one of its steps"),
+    ("cargo build --release -p warifu-bench", "whoever measures does it"),
+    ("cargo bench -p warifu-bench", "whoever measures does it"),
     ("cargo build -p warifu-cli", "these tests build it"),
     ("cargo run -p warifu-cli -- quickstart", "the checks' last step, as it stands"),
     ("cargo test -p warifu-tests", "these tests"),
     ("git clone REPOSITORY", "whoever reads this has done it"),
+    ("target/release/warifu-bench", "bench/tests runs its parts with --quick"),
     ("warifu-coordinator --config coordinator.toml", "`helm_chart` and `images`: with such files"),
     ("warifu-worker --config worker.toml", "likewise"),
     ("etcdctl ", "etcd's own, for an etcd that is full; `failover` fills one"),

@@ -35,6 +35,7 @@ const SETTINGS: FleetSettings<'static> = FleetSettings {
     etcd_members: 3,
     etcd_options: &["--quota-backend-bytes", "67108864"],
     leases: "[leases]\nttl_seconds = 5\nleader_ttl_seconds = 3\n",
+    s3_past_network: false,
 };
 
 #[test]

@@ -1,8 +1,9 @@
 //! Whole jobs on S3 servers that are not ours: coordinator and worker as processes, whose keys a program gives out.
 
 mod servers;
+mod short_keys;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use warifu_test_etcd::free_ports;
 
-use crate::harness::{Process, Table, command, eventually, read_results, scratch, skipped, text};
+use crate::harness::{Process, Table, command, eventually, gzip, read_results, scratch, skipped, soak, text};
 use servers::{ForeignS3, aws_config};
+use short_keys::Gate;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
@@ -23,28 +25,35 @@ const NOTE_LINES: usize = 60;
 /// The output of one item alone takes more parts than one: parts have at least 5 MiB.
 const LARGE_NOTE_LINES: usize = 240_000;
 
-/// Objects of a listing: more than one page.
-const LISTED: usize = 1_003;
+/// Objects of a listing: more than one page, and in the long variant many.
+fn listed_objects() -> usize {
+    if soak() { 100_000 } else { 1_003 }
+}
 
 /// Coordinator and worker, and what their clients need.
-struct Cluster<'a> {
-    s3: &'a ForeignS3,
+struct Cluster {
+    /// Where its clients find S3.
+    s3_endpoint: String,
     directory: tempfile::TempDir,
     aws_config: String,
     endpoint: String,
     processes: Vec<Process>,
 }
 
-impl<'a> Cluster<'a> {
-    fn start(s3: &'a ForeignS3) -> Self {
+impl Cluster {
+    fn start(s3: &ForeignS3) -> Self {
+        Self::start_at(&s3.endpoint, aws_config)
+    }
+
+    /// With S3 at `s3_endpoint`, and keys as `aws_config` writes down where to get them.
+    fn start_at(s3_endpoint: &str, aws_config: impl FnOnce(&Path) -> String) -> Self {
         let directory = scratch();
         let aws_config = aws_config(directory.path());
         let [port, http_port] = free_ports(2)[..] else { unreachable!("two were asked for") };
         let endpoint = format!("http://127.0.0.1:{port}");
         let section = format!(
-            "[s3]\nendpoint_url = \"{}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n\
-             multipart_threshold_bytes = 5242880\nmultipart_part_bytes = 5242880\n",
-            s3.endpoint
+            "[s3]\nendpoint_url = \"{s3_endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n\
+             multipart_threshold_bytes = 5242880\nmultipart_part_bytes = 5242880\n"
         );
         let coordinator = format!(
             "[server]\nlisten = \"127.0.0.1:{port}\"\nhttp_listen = \"127.0.0.1:{http_port}\"\n\
@@ -53,7 +62,8 @@ impl<'a> Cluster<'a> {
         let worker = format!("[coordinator]\nendpoints = [\"{endpoint}\"]\n[worker]\nslots = 4\n{section}");
         std::fs::write(directory.path().join("coordinator.toml"), coordinator).unwrap();
         std::fs::write(directory.path().join("worker.toml"), worker).unwrap();
-        let mut cluster = Self { s3, directory, aws_config, endpoint, processes: Vec::new() };
+        let s3_endpoint = s3_endpoint.to_owned();
+        let mut cluster = Self { s3_endpoint, directory, aws_config, endpoint, processes: Vec::new() };
         for (name, ready) in [("coordinator", "cluster"), ("worker", "workers")] {
             let mut process = cluster.command(&format!("warifu-{name}"));
             process.args(["--config", &format!("{name}.toml")]);
@@ -78,17 +88,25 @@ impl<'a> Cluster<'a> {
     fn client(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("warifu");
         command.args(arguments).env("WARIFU_ENDPOINT", &self.endpoint);
-        command.env("AWS_ENDPOINT_URL", &self.s3.endpoint).env("AWS_REGION", "us-east-1");
+        command.env("AWS_ENDPOINT_URL", &self.s3_endpoint).env("AWS_REGION", "us-east-1");
         command
     }
 
     /// Runs a job to its success, and returns the run.
     #[track_caller]
     fn run(&self, id: &str, reader: &str) -> Value {
+        self.run_at(id, reader, None)
+    }
+
+    /// The same, with no more than so many items in a second.
+    #[track_caller]
+    fn run_at(&self, id: &str, reader: &str, max_items_per_second: Option<u32>) -> Value {
+        let rate =
+            max_items_per_second.map_or_else(String::new, |rate| format!("maxItemsPerSecond: {rate}\n"));
         let job = format!(
             "itemReader: {{bucket: input, {reader}}}\n\
              itemBatcher: {{maxItemsPerBatch: 200}}\nitemProcessor: {{handler: echo}}\n\
-             resultWriter: {{bucket: output, prefix: r/}}\n"
+             resultWriter: {{bucket: output, prefix: r/}}\n{rate}"
         );
         std::fs::write(self.directory.path().join("job.yaml"), job).unwrap();
         Process::start(self.client(&["submit", "-f", "job.yaml", "--id", id])).finish().expect(0);
@@ -154,14 +172,15 @@ fn carries_whole_jobs(s3: &ForeignS3) {
     let results = read_results(&cluster.download("version"));
     results.expect_echoed(&[serde_json::json!({"user_id": "1", "note": "old"})]);
 
-    for number in 0..LISTED {
-        client.put("input", &format!("listed/{number:04}"), "12");
+    let objects = listed_objects();
+    for number in 0..objects {
+        client.put("input", &format!("listed/{number:06}"), "12");
     }
     cluster.run("listing", "prefix: listed/");
     let results = read_results(&cluster.download("listing"));
     let keys: Vec<&str> =
         results.succeeded.values().map(|line| line["output"]["Key"].as_str().unwrap()).collect();
-    let expected: Vec<String> = (0..LISTED).map(|number| format!("listed/{number:04}")).collect();
+    let expected: Vec<String> = (0..objects).map(|number| format!("listed/{number:06}")).collect();
     assert_eq!(keys, expected);
     Process::start(cluster.client(&["delete", "listing"])).finish().expect(0);
     assert!(client.list("output", "warifu/").is_empty(), "what was staged is gone with the run");
@@ -183,4 +202,35 @@ fn moto_carries_whole_jobs() {
         Ok(s3) => carries_whole_jobs(&s3),
         Err(reason) => skipped("moto", &reason),
     }
+}
+
+/// Keys are good for so long.
+const KEYS_LAST_SECONDS: u32 = 3;
+
+/// With the rows of the file, three times as long as keys last and longer.
+const ROWS_PER_SECOND: u32 = 1_000;
+
+#[test]
+fn keys_that_expire_while_a_run_lasts_cost_it_nothing() {
+    let s3 = match ForeignS3::moto() {
+        Ok(s3) => s3,
+        Err(reason) => return skipped("moto", &reason),
+    };
+    let port = s3.endpoint.rsplit(':').next().expect("it ends in a port").parse().unwrap();
+    let gate = Gate::start(port);
+    let cluster =
+        Cluster::start_at(&gate.url(), |directory| short_keys::aws_config(directory, KEYS_LAST_SECONDS));
+    let file = cluster.directory.path().join("users.csv");
+    std::fs::write(&file, csv()).unwrap();
+    let client = s3.client();
+    client.put("input", "users.csv", std::fs::read(&file).unwrap());
+    client.put("input", "users.csv.gz", gzip(&std::fs::read(&file).unwrap()));
+    for (id, key) in [("direct", "users.csv"), ("staged", "users.csv.gz")] {
+        let before = gate.refused();
+        let reader = format!("key: {key}, readerConfig: {{inputType: CSV}}");
+        cluster.run_at(id, &reader, Some(ROWS_PER_SECOND));
+        read_results(&cluster.download(id)).expect_echoed(&Table::read(&file, b',').items());
+        assert!(gate.refused() - before >= 2, "the keys of {id} never expired");
+    }
+    cluster.stop();
 }

@@ -27,11 +27,13 @@ pub(crate) struct FleetSettings<'a> {
     pub(crate) etcd_options: &'a [&'a str],
     /// The section `[leases]`, and others that the test has nothing to say of; empty: the defaults.
     pub(crate) leases: &'a str,
+    /// Coordinators reach S3 past its network: what a test does to that meets workers alone.
+    pub(crate) s3_past_network: bool,
 }
 
 impl Default for FleetSettings<'_> {
     fn default() -> Self {
-        Self { coordinators: 3, etcd_members: 3, etcd_options: &[], leases: "" }
+        Self { coordinators: 3, etcd_members: 3, etcd_options: &[], leases: "", s3_past_network: false }
     }
 }
 
@@ -81,7 +83,7 @@ impl Fleet {
             directory,
         };
         for index in 0..settings.coordinators {
-            fleet.add_coordinator(index, settings.leases);
+            fleet.add_coordinator(index, settings);
         }
         for index in 0..settings.coordinators {
             fleet.start_coordinator(index);
@@ -90,19 +92,22 @@ impl Fleet {
         fleet
     }
 
-    fn add_coordinator(&mut self, index: usize, leases: &str) {
+    fn add_coordinator(&mut self, index: usize, settings: &FleetSettings<'_>) {
         let ports = free_ports(2);
         let network = Proxy::start(ports[0]);
         let etcd_network: Vec<Proxy> = self.etcd.client_ports().into_iter().map(Proxy::start).collect();
         let endpoints: Vec<String> = etcd_network.iter().map(|proxy| format!("{:?}", proxy.url())).collect();
+        let past_network = settings.s3_past_network.then(|| self.s3.place("s3Endpoint").to_owned());
+        let s3_endpoint = past_network.unwrap_or_else(|| self.s3_network.url());
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:{}\"\nhttp_listen = \"127.0.0.1:{}\"\nadvertise = \"{}\"\n\
-             [store]\ntype = \"etcd\"\nendpoints = [{}]\n{leases}\n{}",
+             [store]\ntype = \"etcd\"\nendpoints = [{}]\n{}\n{}",
             ports[0],
             ports[1],
             network.url(),
             endpoints.join(", "),
-            self.s3_section(),
+            settings.leases,
+            s3_section(&s3_endpoint),
         );
         std::fs::write(self.path(&format!("coordinator-{index}.toml")), config).unwrap();
         self.coordinators.push(Coordinator {
@@ -234,7 +239,7 @@ impl Fleet {
              [worker]\n{http}slots = {slots}\ndrain_timeout = \"20s\"\nstate_dir = \"{}\"\n{}{handlers}",
             endpoints.join(", "),
             text(&state),
-            self.s3_section(),
+            s3_section(&self.s3_network.url()),
         );
         std::fs::write(self.path(&format!("worker-{id}.toml")), config).unwrap();
         let index = self.workers.iter().position(|worker| worker.id == id).unwrap_or_else(|| {
@@ -388,13 +393,6 @@ impl Fleet {
         process
     }
 
-    fn s3_section(&self) -> String {
-        let endpoint = self.s3_network.url();
-        format!(
-            "[s3]\nendpoint_url = \"{endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n"
-        )
-    }
-
     /// SIGTERM for everything that runs: all end with status 0.
     #[track_caller]
     pub(crate) fn stop(mut self) {
@@ -410,6 +408,12 @@ impl Fleet {
         }
         self.s3.stop();
     }
+}
+
+fn s3_section(endpoint: &str) -> String {
+    format!(
+        "[s3]\nendpoint_url = \"{endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\nsystem_bucket = \"output\"\n"
+    )
 }
 
 /// A 64-bit number is text in ProtoJSON.

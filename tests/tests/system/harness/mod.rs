@@ -34,7 +34,7 @@ pub(crate) use results::{Results, read_results};
 pub(crate) use s3::S3;
 pub(crate) use sink::{Sink, users_csv};
 pub(crate) use tools::{curl, grpcurl, python_with, tool, tools_directory};
-pub(crate) use wait::{eventually, skipped};
+pub(crate) use wait::{computing_for_long, eventually, skipped};
 
 use std::path::Path;
 

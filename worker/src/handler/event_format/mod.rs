@@ -67,9 +67,10 @@ async fn invoke_reshaped(
     Ok(part_of(call, &reply)?.into_owned())
 }
 
-/// Whether each event is one item and nothing around it: AWS's shape where the job has no `itemBatcher`.
+/// Whether each event is one item and nothing around it: AWS's shape where the job has no `itemBatcher`, and what asks for a
+/// page of items in every format.
 pub(super) fn wants_bare_items(format: EventFormat, call: &BatchCall) -> bool {
-    matches!(format, EventFormat::States { .. }) && !call.run().batched
+    call.run().reads_items || matches!(format, EventFormat::States { .. }) && !call.run().batched
 }
 
 /// Each item succeeds or fails alone.

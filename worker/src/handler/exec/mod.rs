@@ -160,6 +160,10 @@ impl Handler for Exec {
         self.pool.is_some() || matches!(self.event_format, EventFormat::States { .. })
     }
 
+    fn puts_out(&self) -> bool {
+        self.output != ExecOutput::Discard
+    }
+
     async fn call(&self, call: BatchCall, cancel: CancellationToken) -> HandlerAnswer {
         match (&self.pool, self.event_format) {
             (Some(pool), format) => event::call_kept(pool, format, &call, &cancel).await,

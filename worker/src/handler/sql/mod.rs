@@ -162,6 +162,10 @@ fn add_guard(columns: &mut Vec<PlannedColumn>, dialect: Dialect, target: &Target
 
 #[async_trait]
 impl Handler for Sql {
+    fn puts_out(&self) -> bool {
+        false
+    }
+
     async fn check(&self) -> Result<(), String> {
         self.database().await.map(|_| ())
     }

@@ -1,0 +1,152 @@
+//! The S3 server of a measurement: the one that is embedded in `warifu`, as a process of its own.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Buf as _;
+use flate2::bufread::MultiGzDecoder;
+use memchr::memchr_iter;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::Settings;
+use crate::data::DataFile;
+use crate::programs;
+use crate::running::Running;
+
+/// Where sources are.
+pub(crate) const BUCKET: &str = "input";
+
+/// What a bare client asks for at once: as much as a worker that scans.
+const RANGE: u64 = 8 << 20;
+
+/// Requests of a bare client at once: one for each worker.
+const CONNECTIONS: usize = 2;
+
+/// A server, and an ordinary client of it.
+pub(crate) struct S3 {
+    places: Value,
+    client: Client,
+    runtime: Runtime,
+    _process: Running,
+    _directory: TempDir,
+}
+
+impl S3 {
+    pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir_in(&settings.directory)?;
+        let mut command = programs::command(settings, "warifu")?;
+        let data = std::fs::canonicalize(directory.path())?.join("data");
+        command.args(["dev", "--port-base", "0", "--workers", "0", "--data-dir"]).arg(&data);
+        let mut process = Running::start(command, directory.path(), "s3")?;
+        let places = process
+            .wait_for(|| serde_json::from_slice(&std::fs::read(data.join("ports.json")).ok()?).ok())
+            .context("the S3 server does not start")?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(CONNECTIONS).enable_all().build()?;
+        let client = connect(&places);
+        Ok(Self { places, client, runtime, _process: process, _directory: directory })
+    }
+
+    fn place(&self, name: &str) -> &str {
+        self.places[name].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        self.place("s3Endpoint")
+    }
+
+    /// Access key and secret key.
+    pub(crate) fn keys(&self) -> [(&'static str, &str); 2] {
+        [("AWS_ACCESS_KEY_ID", self.place("accessKey")), ("AWS_SECRET_ACCESS_KEY", self.place("secretKey"))]
+    }
+
+    pub(crate) fn put(&self, file: &DataFile, key: &str) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let body = ByteStream::from_path(&file.path).await?;
+            self.client.put_object().bucket(BUCKET).key(key).body(body).send().await?;
+            Ok(())
+        })
+    }
+
+    /// The compressed lines of succeeded items below `prefix` must be so many.
+    pub(crate) fn ensure_gzip_lines(&self, bucket: &str, prefix: &str, rows: u64) -> anyhow::Result<()> {
+        let lines = self.runtime.block_on(self.gzip_lines(bucket, prefix))?;
+        ensure!(lines == rows, "{lines} results are below {prefix}; expected {rows}");
+        Ok(())
+    }
+
+    async fn gzip_lines(&self, bucket: &str, prefix: &str) -> anyhow::Result<u64> {
+        let mut lines = 0;
+        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        while let Some(page) = pages.try_next().await? {
+            for key in page
+                .contents()
+                .iter()
+                .filter_map(|object| object.key())
+                .filter(|key| key.ends_with(".jsonl.gz"))
+            {
+                let object = self.client.get_object().bucket(bucket).key(key).send().await?;
+                let mut text = Vec::new();
+                MultiGzDecoder::new(object.body.collect().await?.reader()).read_to_end(&mut text)?;
+                lines += memchr_iter(b'\n', &text).count() as u64;
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Seconds that the object's bytes take in ranges of 8 MiB, with nothing done to them but being counted.
+    pub(crate) fn get_ranges(&self, file: &DataFile, key: &str) -> anyhow::Result<f64> {
+        let next = Arc::new(AtomicU64::new(0));
+        let started = Instant::now();
+        let clients: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let (client, key, next) = (self.client.clone(), key.to_owned(), Arc::clone(&next));
+                self.runtime.spawn(get_some(client, key, file.bytes, next))
+            })
+            .collect();
+        let mut bytes = 0;
+        for client in clients {
+            bytes += self.runtime.block_on(client)??;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        ensure!(bytes == file.bytes, "{bytes} of {} bytes came from the S3 server", file.bytes);
+        Ok(seconds)
+    }
+}
+
+/// Ranges of an object that nobody else has asked for, one after another; how many bytes came.
+async fn get_some(client: Client, key: String, size: u64, next: Arc<AtomicU64>) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    loop {
+        let start = next.fetch_add(RANGE, Ordering::Relaxed);
+        if start >= size {
+            return Ok(bytes);
+        }
+        let range = format!("bytes={start}-{}", (start + RANGE).min(size) - 1);
+        let mut body = client.get_object().bucket(BUCKET).key(&key).range(range).send().await?.body;
+        while let Some(piece) = body.try_next().await? {
+            bytes += piece.len() as u64;
+        }
+    }
+}
+
+fn connect(places: &Value) -> Client {
+    let place = |name: &str| places[name].as_str().unwrap_or_default();
+    let keys = Credentials::new(place("accessKey"), place("secretKey"), None, None, "bench");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(place("s3Endpoint"))
+        .credentials_provider(keys)
+        .force_path_style(true)
+        .build();
+    Client::from_conf(config)
+}

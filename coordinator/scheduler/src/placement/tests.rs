@@ -1,0 +1,143 @@
+//! Who gets what of a run of several shards: those that scanned it, as far as they can.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use warifu_model::protocol::{CoordinatorMessage, WorkerMessage};
+use warifu_model::spec::MapRunSpec;
+
+use crate::testing::job::{retried_after, spec};
+use crate::testing::story::{Story, W1, W2, report, stream, to_be_retried};
+use crate::{Config, Event, StreamId};
+
+/// Batches of a shard: a worker with one slot first gets four of them.
+const BATCHES: usize = 10;
+
+/// A worker that comes later.
+const W3: u128 = 3;
+
+/// Two workers that scan: the second one shard 0, the first one shard 1. Retries come after ten minutes.
+fn begin(shards: usize) -> Story {
+    begin_within(shards, None)
+}
+
+fn begin_within(shards: usize, max_concurrency: Option<u32>) -> Story {
+    let item_processor = retried_after(Duration::from_secs(600));
+    let spec = MapRunSpec { item_processor, max_concurrency, compensation: None, ..spec() };
+    let mut story = Story::over_shards(shards, BATCHES, spec, Config::default());
+    story.slots = if max_concurrency.is_some() { 2 } else { 1 };
+    story.hello(W2, vec![]);
+    story.hello(W1, vec![]);
+    story
+}
+
+/// Who was granted how many batches of which shard since the last call.
+fn grants(story: &mut Story) -> Vec<(StreamId, u32, usize)> {
+    let granted = story.sent.extract_if(.., |(_, message)| matches!(message, CoordinatorMessage::Grant(_)));
+    let grant = |(stream, message)| match message {
+        CoordinatorMessage::Grant(grant) => Some((stream, grant.shard.shard.0, grant.batches.len())),
+        _ => None,
+    };
+    granted.filter_map(grant).collect()
+}
+
+/// Who was told to scan which shards.
+fn told(orders: &[(StreamId, warifu_model::protocol::ScanOrder)]) -> Vec<(StreamId, u32)> {
+    orders.iter().map(|(stream, order)| (*stream, order.shard.0)).collect()
+}
+
+#[test]
+fn a_worker_gets_what_it_scanned_and_one_that_scans_waits_for_its_own() {
+    let mut story = begin(2);
+    let mut orders = story.scan_orders();
+    assert_eq!(told(&orders), [(stream(W2), 0), (stream(W1), 1)]);
+    story.scans(orders.remove(0));
+    story.pass(1.0, &[W1, W2]);
+    // The first worker would come first by its number.
+    let granted = grants(&mut story);
+    assert!(granted.iter().all(|(to, shard, _)| (*to, *shard) == (stream(W2), 0)), "{granted:?}");
+    assert!(granted.iter().map(|(_, _, batches)| batches).sum::<usize>() < BATCHES, "{granted:?}");
+    story.scans(orders.remove(0));
+    story.pass(1.0, &[W1, W2]);
+    let granted = grants(&mut story);
+    assert!(granted.contains(&(stream(W1), 1, 4)), "{granted:?}");
+    assert!(granted.iter().all(|(to, shard, _)| (*to == stream(W2)) == (*shard == 0)), "{granted:?}");
+}
+
+#[test]
+fn what_a_worker_scanned_that_is_gone_is_for_those_that_scan_too() {
+    let mut story = begin(2);
+    let mut orders = story.scan_orders();
+    story.scans(orders.remove(0));
+    story.pass(1.0, &[W1, W2]);
+    grants(&mut story);
+    story.step(Event::StreamClosed { stream: stream(W2) });
+    story.pass(1.0, &[W1]);
+    let granted = grants(&mut story);
+    assert!(granted.contains(&(stream(W1), 0, 4)), "{granted:?}");
+}
+
+#[test]
+fn a_worker_scans_no_more_than_its_part_ahead_unless_all_wait_for_it() {
+    let mut story = begin(8);
+    let mut orders = story.scan_orders();
+    for shard in [0, 2] {
+        let at = orders.iter().position(|(_, order)| order.shard.0 == shard).unwrap();
+        story.scans(orders.remove(at));
+        story.pass(1.0, &[W1, W2]);
+        orders.extend(story.scan_orders());
+    }
+    // One composed shard that is not leased to its end, and one that cannot be composed without shard 1.
+    assert_eq!(told(&orders), [(stream(W1), 1)]);
+    story.pass(60.0, &[W2]);
+    assert_eq!(told(&story.scan_orders()), [(stream(W2), 1)]);
+}
+
+#[test]
+fn batches_that_wait_for_their_retry_do_not_keep_others_from_being_scanned() {
+    let item_processor = retried_after(Duration::from_secs(600));
+    let spec = MapRunSpec { item_processor, compensation: None, ..spec() };
+    let mut story = Story::over_shards(12, 1, spec, Config::default());
+    story.holds_scans = false;
+    story.hello(W1, vec![]);
+    let mut seen = BTreeSet::new();
+    for _ in 0..24 {
+        story.pass(0.2, &[W1]);
+        for grant in story.grants() {
+            seen.insert(grant.shard.shard.0);
+            story.begins(W1, &grant);
+            story.says(W1, WorkerMessage::Report(to_be_retried(report(&grant, 1, None))));
+            story.gives_back_the_slot(W1);
+        }
+    }
+    assert_eq!(seen, (0..12).collect());
+}
+
+#[test]
+fn neither_a_retry_that_is_not_due_nor_one_who_scans_keeps_work_from_an_idle_worker() {
+    let mut story = begin(2);
+    let mut orders = story.scan_orders();
+    story.scans(orders.remove(0));
+    story.pass(0.2, &[W1, W2]);
+    let grant = story.grants().remove(0);
+    story.begins(W2, &grant);
+    let mut report = to_be_retried(report(&grant, 1, None));
+    report.entries.truncate(1);
+    story.says(W2, WorkerMessage::Report(report));
+    story.pass(0.2, &[W1, W2]);
+    grants(&mut story);
+    story.hello(W3, vec![]);
+    story.pass(0.2, &[W1, W2, W3]);
+    let granted = grants(&mut story);
+    assert!(granted.iter().any(|(to, shard, _)| (*to, *shard) == (stream(W3), 0)), "{granted:?}");
+}
+
+#[test]
+fn of_a_run_with_a_limit_nobody_holds_all_slots_because_others_still_scan() {
+    let mut story = begin_within(2, Some(2));
+    let mut orders = story.scan_orders();
+    story.scans(orders.remove(0));
+    story.pass(0.2, &[W1, W2]);
+    let granted: Vec<_> = grants(&mut story).iter().map(|(to, shard, _)| (*to, *shard)).collect();
+    assert!(granted.contains(&(stream(W1), 0)) && granted.contains(&(stream(W2), 0)), "{granted:?}");
+}
