@@ -259,6 +259,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_kept_of_a_shard_is_not_read_again() {
+        let csv = csv(8000);
+        let (store, _) = MemoryStore::with("users.csv", csv.clone());
+        let run = open_run(context(&csv));
+        let sources = Sources::new(store.clone(), csv.len() as u64);
+        sources.keep(&run.object, 8, csv[8..].to_vec().into());
+        let grant = grant_of(&csv, &scan_of(&csv, &run, ByteRange::new(8, csv.len() as u64)), &[0, 3999]);
+        let shelf = Arc::new(Shelf::new(granted_batches(&grant)));
+        let (first, last) = (shelf.take(0), shelf.take(3999));
+        read_lease(sources, run, Arc::new(grant), shelf).await.unwrap();
+        assert_eq!(ids(&[first.await.unwrap(), last.await.unwrap()]), ["0", "1", "7998", "7999"]);
+        assert!(store.reads.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn reading_ahead_is_bounded_and_goes_on_as_batches_are_taken() {
         let csv = csv(1000);
         let (store, _) = MemoryStore::with("users.csv", csv.clone());

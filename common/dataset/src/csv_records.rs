@@ -87,7 +87,10 @@ impl CsvRecords {
 
     /// Line feeds between the shard's start and a record.
     pub(crate) fn newlines_before(&self, index: usize) -> u64 {
-        self.newlines.get_or_init(|| self.count_newlines())[index]
+        let newlines = self
+            .newlines
+            .get_or_init(|| self.window().newlines_before_each(&self.records, self.newlines_before));
+        newlines[index]
     }
 
     pub(crate) fn problem(&self, index: usize) -> Option<ItemProblem> {
@@ -107,17 +110,6 @@ impl CsvRecords {
 
     fn window(&self) -> Window<'_> {
         Window { base: self.records.first().map_or(0, |first| first.start), bytes: &self.bytes }
-    }
-
-    fn count_newlines(&self) -> Vec<u64> {
-        let window = self.window();
-        let (mut newlines, mut counted_to) = (self.newlines_before, window.base);
-        let before = |record: &ByteRange| {
-            newlines += window.newlines(ByteRange::new(counted_to, record.start));
-            counted_to = record.start;
-            newlines
-        };
-        self.records.iter().map(before).collect()
     }
 
     fn find_fields(&self) -> Fields {

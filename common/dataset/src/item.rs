@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::columns::{Columns, empty_item_bytes};
+use crate::columns::empty_item_bytes;
 use crate::csv_records::CsvRecords;
 use crate::item_field::Field;
 use crate::json::{self, JsonError, Members};
 use crate::json_path::{JsonPath, PathStep};
 use crate::json_records::JsonRecords;
-use crate::range::{ByteRange, Window};
+use crate::range::ByteRange;
 
 /// Consecutive items that one handler call gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,30 @@ pub struct Item {
 
 /// The records of a batch.
 #[derive(Debug, PartialEq, Eq)]
-enum Records {
+pub(crate) enum Records {
     Csv(CsvRecords),
     Json(JsonRecords),
+}
+
+impl Records {
+    fn len(&self) -> usize {
+        match self {
+            Self::Csv(records) => records.len(),
+            Self::Json(records) => records.len(),
+        }
+    }
+}
+
+impl From<CsvRecords> for Records {
+    fn from(records: CsvRecords) -> Self {
+        Self::Csv(records)
+    }
+}
+
+impl From<JsonRecords> for Records {
+    fn from(records: JsonRecords) -> Self {
+        Self::Json(records)
+    }
 }
 
 /// Why a record is no item. Such a record fails alone.
@@ -239,30 +260,8 @@ impl Item {
     }
 }
 
-/// The items of one batch from `records`, in a window, with `newlines_before` the first of them since the shard's start.
-pub(crate) fn build_items(
-    columns: &Arc<Columns>,
-    delimiter: u8,
-    records: &[ByteRange],
-    window: &Window<'_>,
-    newlines_before: u64,
-) -> Vec<Item> {
-    let records = CsvRecords::new(columns, delimiter, records, window, newlines_before);
-    share(records.len(), Records::Csv(records))
-}
-
-/// The same for JSON lines.
-pub(crate) fn build_json_items(
-    records: &[ByteRange],
-    window: &Window<'_>,
-    newlines_before: u64,
-    is_sourced: bool,
-) -> Vec<Item> {
-    let records = JsonRecords::new(records, window, newlines_before, is_sourced);
-    share(records.len(), Records::Json(records))
-}
-
-fn share(count: usize, records: Records) -> Vec<Item> {
-    let records = Arc::new(records);
-    (0..count).map(|index| Item { records: Arc::clone(&records), index }).collect()
+/// The items of one batch.
+pub(crate) fn items_of(records: impl Into<Records>) -> Vec<Item> {
+    let records = Arc::new(records.into());
+    (0..records.len()).map(|index| Item { records: Arc::clone(&records), index }).collect()
 }

@@ -35,12 +35,9 @@ impl JsonRecords {
         is_sourced: bool,
     ) -> Self {
         let mut batch = Self { text: String::new(), records: Vec::with_capacity(records.len()) };
-        let mut newlines = newlines_before;
-        let mut counted_to = records.first().map_or(window.base, |record| record.start);
-        for range in records {
-            newlines += window.newlines(ByteRange::new(counted_to, range.start));
-            counted_to = range.start;
-            batch.push(*range, window.slice(*range), newlines, is_sourced);
+        let newlines = window.newlines_before_each(records, newlines_before);
+        for (range, newlines_before) in records.iter().zip(newlines) {
+            batch.push(*range, window.slice(*range), newlines_before, is_sourced);
         }
         batch
     }

@@ -242,6 +242,22 @@ mod tests {
         }
 
         #[test]
+        fn values_without_quotes_are_as_long_together_as_one_by_one(
+            letters in vec(0..6_usize, 0..300),
+            columns in 1..5_usize,
+            copies in 1..3_u64,
+            delimiter in prop_oneof![Just(b','), Just(b'\t')],
+        ) {
+            let record: Vec<u8> = letters.iter().map(|letter| b"a,\t\\\x01\xE3"[*letter]).collect();
+            let copies = vec![copies; columns];
+            if let Some(together) = unquoted_values_len(&record, &copies, delimiter) {
+                let mut values = EscapedValues { bytes: 0, copies: &copies };
+                visit_fields(&record, delimiter, &mut values);
+                prop_assert_eq!(together, values.bytes);
+            }
+        }
+
+        #[test]
         fn records_of_bytes_that_are_certain_to_fit_do_fit(
             lengths in vec(1..200_u64, 1..30),
             columns in 0..4_usize,

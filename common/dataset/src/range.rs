@@ -68,6 +68,18 @@ impl<'a> Window<'a> {
         count_newlines(self.slice(range))
     }
 
+    /// Line feeds before each of `records`, which are in order, when `newlines_before` lie before the first.
+    pub(crate) fn newlines_before_each(&self, records: &[ByteRange], newlines_before: u64) -> Vec<u64> {
+        let mut newlines = newlines_before;
+        let mut counted_to = records.first().map_or(self.base, |first| first.start);
+        let before = |record: &ByteRange| {
+            newlines += self.newlines(ByteRange::new(counted_to, record.start));
+            counted_to = record.start;
+            newlines
+        };
+        records.iter().map(before).collect()
+    }
+
     /// Index of the byte at the absolute `offset`.
     pub(crate) fn index(&self, offset: u64) -> usize {
         usize::try_from(offset - self.base).expect("the window lies in memory")

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Columns;
+use crate::csv_records::CsvRecords;
 use crate::cut::{CutRules, Cutter, Record};
 use crate::format::RecordFormat;
-use crate::item::{Batch, build_items, build_json_items};
+use crate::item::{Batch, items_of};
+use crate::json_records::JsonRecords;
 use crate::machine::EntryState;
 use crate::positions::Checkpoint;
 use crate::problem::DataProblem;
@@ -196,10 +198,11 @@ impl SpanReader {
         let newlines_before = self.newlines + window.newlines(ByteRange::new(self.position, bytes.start));
         let items = match self.rules.format {
             RecordFormat::Csv(dialect) => {
-                build_items(&self.columns, dialect.delimiter, &self.records, window, newlines_before)
+                let (columns, delimiter) = (&self.columns, dialect.delimiter);
+                items_of(CsvRecords::new(columns, delimiter, &self.records, window, newlines_before))
             }
             RecordFormat::JsonLines => {
-                build_json_items(&self.records, window, newlines_before, self.rules.sourced)
+                items_of(JsonRecords::new(&self.records, window, newlines_before, self.rules.sourced))
             }
         };
         Batch { ordinal: self.batch, first_item: self.item, items, bytes, newlines_before }

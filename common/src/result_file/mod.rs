@@ -14,7 +14,7 @@ use warifu_model::spec::{Compression, OutputType, ResultWriter};
 
 pub use entry::{Execution, ExecutionEnd, MAX_INPUT_BYTES, map_run_arn, pending_entry};
 
-/// How hard gzip tries: most of the gain for a third of the default's time.
+/// How hard gzip tries: most of the gain in a part of the default's time.
 const GZIP_LEVEL: u32 = 2;
 
 /// How hard Zstandard tries: its own default.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use warifu_model::protocol::{CoordinatorMessage, WorkerMessage};
+use warifu_model::protocol::{CoordinatorMessage, ScanOrder, WorkerMessage};
 use warifu_model::spec::MapRunSpec;
 
 use crate::testing::job::{retried_after, spec};
@@ -31,6 +31,17 @@ fn begin_within(shards: usize, max_concurrency: Option<u32>) -> Story {
     story
 }
 
+/// The same, with shard 0 scanned; and the orders to scan that are not carried out yet.
+fn begin_with_the_first_scanned(
+    shards: usize,
+    max_concurrency: Option<u32>,
+) -> (Story, Vec<(StreamId, ScanOrder)>) {
+    let mut story = begin_within(shards, max_concurrency);
+    let mut orders = story.scan_orders();
+    story.scans(orders.remove(0));
+    (story, orders)
+}
+
 /// Who was granted how many batches of which shard since the last call.
 fn grants(story: &mut Story) -> Vec<(StreamId, u32, usize)> {
     let granted = story.sent.extract_if(.., |(_, message)| matches!(message, CoordinatorMessage::Grant(_)));
@@ -42,7 +53,7 @@ fn grants(story: &mut Story) -> Vec<(StreamId, u32, usize)> {
 }
 
 /// Who was told to scan which shards.
-fn told(orders: &[(StreamId, warifu_model::protocol::ScanOrder)]) -> Vec<(StreamId, u32)> {
+fn told(orders: &[(StreamId, ScanOrder)]) -> Vec<(StreamId, u32)> {
     orders.iter().map(|(stream, order)| (*stream, order.shard.0)).collect()
 }
 
@@ -66,9 +77,7 @@ fn a_worker_gets_what_it_scanned_and_one_that_scans_waits_for_its_own() {
 
 #[test]
 fn what_a_worker_scanned_that_is_gone_is_for_those_that_scan_too() {
-    let mut story = begin(2);
-    let mut orders = story.scan_orders();
-    story.scans(orders.remove(0));
+    let (mut story, _) = begin_with_the_first_scanned(2, None);
     story.pass(1.0, &[W1, W2]);
     grants(&mut story);
     story.step(Event::StreamClosed { stream: stream(W2) });
@@ -115,9 +124,7 @@ fn batches_that_wait_for_their_retry_do_not_keep_others_from_being_scanned() {
 
 #[test]
 fn neither_a_retry_that_is_not_due_nor_one_who_scans_keeps_work_from_an_idle_worker() {
-    let mut story = begin(2);
-    let mut orders = story.scan_orders();
-    story.scans(orders.remove(0));
+    let (mut story, _) = begin_with_the_first_scanned(2, None);
     story.pass(0.2, &[W1, W2]);
     let grant = story.grants().remove(0);
     story.begins(W2, &grant);
@@ -134,10 +141,44 @@ fn neither_a_retry_that_is_not_due_nor_one_who_scans_keeps_work_from_an_idle_wor
 
 #[test]
 fn of_a_run_with_a_limit_nobody_holds_all_slots_because_others_still_scan() {
-    let mut story = begin_within(2, Some(2));
-    let mut orders = story.scan_orders();
-    story.scans(orders.remove(0));
+    let (mut story, _) = begin_with_the_first_scanned(2, Some(2));
     story.pass(0.2, &[W1, W2]);
     let granted: Vec<_> = grants(&mut story).iter().map(|(to, shard, _)| (*to, *shard)).collect();
     assert!(granted.contains(&(stream(W1), 0)) && granted.contains(&(stream(W2), 0)), "{granted:?}");
+}
+
+#[test]
+fn of_two_idle_workers_the_one_that_scanned_goes_first() {
+    let (mut story, _) = begin_with_the_first_scanned(2, Some(1));
+    story.pass(0.2, &[W1, W2]);
+    let granted: BTreeSet<_> = grants(&mut story).iter().map(|(to, shard, _)| (*to, *shard)).collect();
+    assert_eq!(granted, BTreeSet::from([(stream(W2), 0)]));
+}
+
+#[test]
+fn of_two_workers_with_nothing_left_to_begin_the_one_that_scanned_goes_first() {
+    let item_processor = retried_after(Duration::from_secs(600));
+    let spec = MapRunSpec { item_processor, max_concurrency: Some(2), compensation: None, ..spec() };
+    let mut story = Story::over_shards(2, BATCHES, spec, Config::default());
+    story.slots = 1;
+    // Only the second worker is there to scan.
+    story.hello(W2, vec![]);
+    let first = story.scan_orders().remove(0);
+    story.scans(first);
+    let mut orders = story.scan_orders();
+    assert_eq!(told(&orders), [(stream(W2), 1)]);
+    story.hello(W1, vec![]);
+    for _ in 0..BATCHES {
+        story.pass(0.2, &[W1, W2]);
+        for (to, message) in std::mem::take(&mut story.sent) {
+            if let CoordinatorMessage::Grant(grant) = message {
+                story.begins(if to == stream(W1) { W1 } else { W2 }, &grant);
+            }
+        }
+    }
+    story.scans(orders.remove(0));
+    story.pass(0.2, &[W1, W2]);
+    let granted = grants(&mut story);
+    assert!(granted.iter().all(|(_, shard, _)| *shard == 1), "{granted:?}");
+    assert_eq!(granted.first().map(|(to, ..)| *to), Some(stream(W2)), "{granted:?}");
 }

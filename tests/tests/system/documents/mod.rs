@@ -26,7 +26,7 @@ for line in sys.stdin:
 "#;
 
 /// How commands begin that the tests here do not run, and who runs them.
-const ELSEWHERE: [(&str, &str); 27] = [
+const ELSEWHERE: [(&str, &str); 28] = [
     ("bash .ci/check", "this is one of its steps"),
     ("cargo build --release -p warifu-bench", "whoever measures does it"),
     ("cargo bench -p warifu-bench", "whoever measures does it"),
@@ -35,6 +35,7 @@ const ELSEWHERE: [(&str, &str); 27] = [
     ("cargo test -p warifu-tests", "these tests"),
     ("git clone REPOSITORY", "whoever reads this has done it"),
     ("target/release/warifu-bench", "bench/tests runs its parts with --quick"),
+    ("REDIS_URL=redis://127.0.0.1:6379/0 target/release/warifu-bench all", "likewise, but for the peers"),
     ("warifu-coordinator --config coordinator.toml", "`helm_chart` and `images`: with such files"),
     ("warifu-worker --config worker.toml", "likewise"),
     ("etcdctl ", "etcd's own, for an etcd that is full; `failover` fills one"),
