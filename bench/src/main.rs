@@ -20,6 +20,7 @@ mod ranged;
 mod readers;
 mod running;
 mod s3;
+mod s3_server;
 mod scale;
 mod scan;
 mod sql;

@@ -5,53 +5,65 @@
 
 use crate::Settings;
 use crate::counted::CountedWay;
-use crate::data::Kind;
+use crate::data::{DataFile, Kind};
 use crate::fleet::{Fleet, has_etcd};
 use crate::s3::S3;
+use crate::s3_server;
 use crate::summary::Summary;
 use crate::table::{Row, Table, Wanted};
 
 /// Items of a batch: the bound on its bytes cuts it before.
 const BATCH: usize = 10_000;
 
-/// Measures both.
+/// Measures both, at each S3 server that there is.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> anyhow::Result<()> {
     if !has_etcd() {
         println!("ranged: skipped, etcd is not installed");
         return Ok(());
     }
     let file = Kind::Ordinary.file(settings)?;
-    let s3 = S3::start(settings)?;
-    s3.put(&file, "counted.csv")?;
+    for server in s3_server::Kind::all(settings) {
+        let s3 = S3::start(settings, &server)?;
+        if matches!(server, s3_server::Kind::Embedded) {
+            table.add(fetched(settings, &s3, &file)?);
+        }
+        let fleet = Fleet::start(settings, &s3, s3.endpoint())?;
+        let (mut gets, mut runs) = (Vec::new(), Vec::new());
+        for round in 0..settings.repeat {
+            // Under a new name, lest a worker has some of it.
+            let key = format!("ranged-{round}.csv");
+            s3.put(&file, &key)?;
+            gets.push(s3.get_ranges(&file, &key)?);
+            runs.push(fleet.run(settings, &file, &key, BATCH, ("noop", ""))?);
+        }
+        let speed = |seconds: f64| file.bytes as f64 / seconds / 1e6;
+        table.add(Row {
+            what: format!(
+                "a run with large batches from {}, 2 workers, from its creation to its end",
+                server.name()
+            ),
+            unit: "MB/s",
+            value: Summary::of(runs).map(speed),
+            limit: Some(("ranged GETs, 2 at once".to_owned(), Summary::of(gets).map(speed))),
+            wanted: Some(Wanted::AtLeast(0.7, 0.9)),
+        });
+    }
+    Ok(())
+}
+
+/// What a run fetches; which server answers makes no difference to it.
+fn fetched(settings: &Settings, s3: &S3, file: &DataFile) -> anyhow::Result<Row> {
+    s3.put(file, "counted.csv")?;
     let way = CountedWay::to(s3.endpoint())?;
-    let counted = Fleet::start(settings, &s3, way.url())?;
+    let fleet = Fleet::start(settings, s3, way.url())?;
     let before = way.answered();
-    counted.run(settings, &file, "counted.csv", BATCH, ("noop", ""))?;
+    fleet.run(settings, file, "counted.csv", BATCH, ("noop", ""))?;
     let fetched = way.answered() - before;
-    drop(counted);
-    table.add(Row {
+    Ok(Row {
         what: "bytes that a run fetched from S3, heads of answers included".to_owned(),
         unit: "MB",
         value: Summary::of(vec![fetched as f64 / 1e6]),
         limit: Some(("the object".to_owned(), Summary::of(vec![file.bytes as f64 / 1e6]))),
         wanted: Some(Wanted::AtMost(1.05, 1.05)),
-    });
-    let fleet = Fleet::start(settings, &s3, s3.endpoint())?;
-    let (mut gets, mut runs) = (Vec::new(), Vec::new());
-    for round in 0..settings.repeat {
-        // Under a new name, lest a worker has some of it.
-        let key = format!("ranged-{round}.csv");
-        s3.put(&file, &key)?;
-        gets.push(s3.get_ranges(&file, &key)?);
-        runs.push(fleet.run(settings, &file, &key, BATCH, ("noop", ""))?);
-    }
-    let speed = |seconds: f64| file.bytes as f64 / seconds / 1e6;
-    table.add(Row {
-        what: "a run with large batches from S3, 2 workers, from its creation to its end".to_owned(),
-        unit: "MB/s",
-        value: Summary::of(runs).map(speed),
-        limit: Some(("ranged GETs, 2 at once".to_owned(), Summary::of(gets).map(speed))),
-        wanted: Some(Wanted::AtLeast(0.7, 0.9)),
-    });
-    Ok(())
+    })
 }

@@ -1,28 +1,31 @@
-//! The S3 server of a measurement: the one that is embedded in `warifu`, as a process of its own.
+//! An ordinary client of the S3 server of a measurement.
 
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Buf as _;
 use flate2::bufread::MultiGzDecoder;
 use memchr::memchr_iter;
-use serde_json::Value;
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::Settings;
 use crate::data::DataFile;
-use crate::programs;
-use crate::running::Running;
+use crate::s3_server::{Kind, S3Server};
 
 /// Where sources are.
 pub(crate) const BUCKET: &str = "input";
+
+/// Where results and the programs' own objects are.
+pub(crate) const OUTPUT: &str = "output";
+
+/// What a server must have before anything is measured.
+const BUCKETS: [&str; 2] = [BUCKET, OUTPUT];
 
 /// What a bare client asks for at once: as much as a worker that scans.
 const RANGE: u64 = 8 << 20;
@@ -32,40 +35,28 @@ const CONNECTIONS: usize = 2;
 
 /// A server, and an ordinary client of it.
 pub(crate) struct S3 {
-    places: Value,
     client: Client,
     runtime: Runtime,
-    _process: Running,
-    _directory: TempDir,
+    server: S3Server,
 }
 
 impl S3 {
-    pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir_in(&settings.directory)?;
-        let mut command = programs::command(settings, "warifu")?;
-        let data = std::fs::canonicalize(directory.path())?.join("data");
-        command.args(["dev", "--port-base", "0", "--workers", "0", "--data-dir"]).arg(&data);
-        let mut process = Running::start(command, directory.path(), "s3")?;
-        let places = process
-            .wait_for(|| serde_json::from_slice(&std::fs::read(data.join("ports.json")).ok()?).ok())
-            .context("the S3 server does not start")?;
+    pub(crate) fn start(settings: &Settings, kind: &Kind) -> anyhow::Result<Self> {
+        let mut server = S3Server::start(settings, kind)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(CONNECTIONS).enable_all().build()?;
-        let client = connect(&places);
-        Ok(Self { places, client, runtime, _process: process, _directory: directory })
-    }
-
-    fn place(&self, name: &str) -> &str {
-        self.places[name].as_str().unwrap_or_default()
+        let client = connect(&server);
+        server.wait_until(|| BUCKETS.iter().all(|bucket| runtime.block_on(has_bucket(&client, bucket))))?;
+        Ok(Self { client, runtime, server })
     }
 
     pub(crate) fn endpoint(&self) -> &str {
-        self.place("s3Endpoint")
+        &self.server.endpoint
     }
 
     /// Access key and secret key.
     pub(crate) fn keys(&self) -> [(&'static str, &str); 2] {
-        [("AWS_ACCESS_KEY_ID", self.place("accessKey")), ("AWS_SECRET_ACCESS_KEY", self.place("secretKey"))]
+        [("AWS_ACCESS_KEY_ID", &self.server.access_key), ("AWS_SECRET_ACCESS_KEY", &self.server.secret_key)]
     }
 
     pub(crate) fn put(&self, file: &DataFile, key: &str) -> anyhow::Result<()> {
@@ -138,13 +129,18 @@ async fn get_some(client: Client, key: String, size: u64, next: Arc<AtomicU64>) 
     }
 }
 
-fn connect(places: &Value) -> Client {
-    let place = |name: &str| places[name].as_str().unwrap_or_default();
-    let keys = Credentials::new(place("accessKey"), place("secretKey"), None, None, "bench");
+/// Whether the bucket is there, or could be made.
+async fn has_bucket(client: &Client, bucket: &str) -> bool {
+    let is_there = client.head_bucket().bucket(bucket).send().await.is_ok();
+    is_there || client.create_bucket().bucket(bucket).send().await.is_ok()
+}
+
+fn connect(server: &S3Server) -> Client {
+    let keys = Credentials::new(&server.access_key, &server.secret_key, None, None, "bench");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .endpoint_url(place("s3Endpoint"))
+        .endpoint_url(&server.endpoint)
         .credentials_provider(keys)
         .force_path_style(true)
         .build();

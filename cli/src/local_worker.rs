@@ -13,8 +13,8 @@ use warifu_worker::{StateDir, Worker};
 use crate::data_dir::DataDir;
 use crate::handlers::Handlers;
 
-/// Scanned bytes that a worker keeps: four shards. One machine reads from the page cache anyway.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// Scanned bytes that a worker keeps: four shards, with what is read beyond each. One machine reads from the page cache anyway.
+const CACHE_BYTES: u64 = 33 * 1024 * 1024;
 /// How long a worker may finish what it runs when it is told to end.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 

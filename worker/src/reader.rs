@@ -19,8 +19,8 @@ use crate::source::Sources;
 /// Bytes that are fetched at once: few enough that many leases fit into memory, enough to keep requests rare.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// The first piece beyond the span, where a crossing record usually ends soon.
-const BEYOND_BYTES: u64 = 64 << 10;
+/// What is read beyond a shard together with its end: a crossing record usually ends there.
+pub(crate) const BEYOND_BYTES: u64 = 64 << 10;
 
 /// The ordinals of a grant's batches.
 pub(crate) fn granted_batches(grant: &Grant) -> RangeSet {
@@ -59,10 +59,13 @@ impl Reading {
                 "batches were leased before the header was known; report this as a bug",
             ));
         };
+        // The last record of the shard goes on beyond it.
+        let beyond = if span.read_until < span.range.end { 0 } else { BEYOND_BYTES };
+        let span_end = run.object.size.min(span.read_until + beyond);
         let shard = SpanShard { range: span.range, ends_object: span.ends_object, items: span.items };
         Ok(Self {
             reader: SpanReader::new(rules, shard, span.start),
-            pieces: Pieces { sources, span_end: span.read_until.min(run.object.size), run, ahead: None },
+            pieces: Pieces { sources, span_end, run, ahead: None },
             input: Bytes::new(),
         })
     }
@@ -119,7 +122,7 @@ impl Reading {
 struct Pieces {
     sources: Sources,
     run: Arc<OpenRun>,
-    /// No byte beyond it is needed, but for a record that crosses it.
+    /// No byte beyond it is needed, but for a record that goes on for long.
     span_end: u64,
     ahead: Option<Ahead>,
 }
@@ -162,10 +165,12 @@ impl Pieces {
     }
 
     fn piece_end(&self, start: u64, held_bytes: u64) -> u64 {
-        let end = if start < self.span_end {
-            self.span_end.min(start + PIECE_BYTES.max(held_bytes))
-        } else {
-            start + BEYOND_BYTES.max(held_bytes)
+        let piece = PIECE_BYTES.max(held_bytes);
+        let end = match self.span_end.saturating_sub(start) {
+            0 => start + BEYOND_BYTES.max(held_bytes),
+            // A last piece that is hardly longer needs no request more.
+            left if left <= piece + BEYOND_BYTES => self.span_end,
+            _ => start + piece,
         };
         end.min(self.object_size())
     }
@@ -254,7 +259,8 @@ mod tests {
         let batches = read_all(Arc::clone(&store), &csv, whole, &all).await;
         assert_eq!(ids(&batches), (0..8000).map(|id| id.to_string()).collect::<Vec<_>>());
         let reads = store.reads.lock().unwrap().clone();
-        assert!(reads.iter().all(|read| read.end - read.start <= PIECE_BYTES), "{reads:?}");
+        let largest = PIECE_BYTES + BEYOND_BYTES;
+        assert!(reads.iter().all(|read| read.end - read.start <= largest), "{reads:?}");
         assert_eq!(reads.iter().map(|read| read.end - read.start).sum::<u64>(), csv.len() as u64 - 8);
     }
 

@@ -15,6 +15,7 @@ use warifu_session::SessionEvent;
 
 use crate::events::{EventSender, ShellEvent};
 use crate::fault;
+use crate::reader::BEYOND_BYTES;
 use crate::run::OpenRun;
 use crate::source::Sources;
 
@@ -109,7 +110,8 @@ pub(crate) async fn probe_object(
     }
 }
 
-/// Reads a shard with the byte before it, scans it, and keeps its bytes for the leases that follow.
+/// Reads a shard with the byte before it and those into which its last record usually goes on, scans it, and keeps its bytes
+/// for the leases that follow.
 async fn scan_shard(sources: &Sources, run: Arc<OpenRun>, order: ScanOrder) -> Result<ShardScan, RunFault> {
     if !CUT_VERSIONS.contains(&run.context.cut_version) {
         let (theirs, ours) = (run.context.cut_version, CUT_VERSION);
@@ -119,8 +121,9 @@ async fn scan_shard(sources: &Sources, run: Arc<OpenRun>, order: ScanOrder) -> R
     }
     let range = order.range;
     let before = u64::from(!order.begins_data && range.start > 0);
-    let bytes = sources.read(&run.object, range.start - before..range.end).await?;
-    let shard = bytes.slice(usize::from(before == 1)..);
+    let end = run.object.size.min(range.end + BEYOND_BYTES);
+    let bytes = sources.read(&run.object, range.start - before..end).await?;
+    let shard = bytes.slice(usize::from(before == 1)..bytes.len() - (end - range.end) as usize);
     sources.keep(&run.object, range.start - before, bytes.clone());
     let previous = (before == 1).then(|| bytes[0]);
     let scanned = tokio::task::spawn_blocking(move || scan_bytes(&run, &order, previous, &shard)).await;
@@ -156,7 +159,9 @@ mod tests {
     use warifu_common::model::{ShardNumber, error_name};
 
     use super::*;
-    use crate::testing::{MemoryStore, context, open_run};
+    use crate::reader::{granted_batches, read_lease};
+    use crate::shelf::Shelf;
+    use crate::testing::{MemoryStore, context, grant_of, open_run, scan_of};
 
     fn order(range: ByteRange, begins_data: bool, size: u64) -> ScanOrder {
         ScanOrder {
@@ -213,6 +218,24 @@ mod tests {
         assert_eq!(scanned, direct);
         assert_eq!(store.reads.lock().unwrap().as_slice(), std::slice::from_ref(&(7..16)));
         assert_eq!(sources.read(&object, 8..16).await.unwrap(), &csv[8..16]);
+        assert_eq!(store.reads.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_shards_last_record_goes_on_with_is_read_with_the_shard() {
+        let csv = [&b"a,b\n1,2\n3,\""[..], &b"x".repeat(40_000), b"\"\n5,6\n"].concat();
+        let (store, _) = MemoryStore::with("users.csv", csv.clone());
+        let sources = Sources::new(store.clone(), 1 << 20);
+        let run = open_run(context(&csv));
+        let range = ByteRange::new(4, 20);
+        let scanned =
+            scan_shard(&sources, Arc::clone(&run), order(range, true, csv.len() as u64)).await.unwrap();
+        assert_eq!(scanned, scan_of(&csv, &run, range));
+        let grant = Arc::new(grant_of(&csv, &scanned, &[0, 1]));
+        let shelf = Arc::new(Shelf::new(granted_batches(&grant)));
+        let crossing = (shelf.take(0), shelf.take(1)).1;
+        read_lease(sources, run, grant, shelf).await.unwrap();
+        assert_eq!(crossing.await.unwrap().items[0].get("b").unwrap().len(), 40_000);
         assert_eq!(store.reads.lock().unwrap().len(), 1);
     }
 

@@ -1,15 +1,21 @@
 //! Taking back what is not begun: for idle slots elsewhere, and where slots are missing.
 
+use std::time::Duration;
+
 use warifu_model::protocol::CoordinatorMessage;
-use warifu_model::{BatchOrdinal, LeaseId, MapRunId, Now};
+use warifu_model::{BatchOrdinal, Incarnation, LeaseId, MapRunId, Now};
 
 use crate::lease::Lease;
+use crate::map_run::MapRun;
 use crate::scheduler::Scheduler;
 use crate::timers::Timer;
 use crate::{BrokenRule, Effects};
 
 /// What a lease holds must have been running this long before some of it is taken away.
-const MIN_AGE_TO_REVOKE: std::time::Duration = std::time::Duration::from_millis(50);
+const MIN_AGE_TO_REVOKE: Duration = Duration::from_millis(50);
+/// So long if what is left would be done within that time: to send and to read it again elsewhere takes longer than to wait,
+/// unless its holder is slower than others.
+const MIN_AGE_TO_REVOKE_LITTLE: Duration = Duration::from_millis(200);
 
 impl Scheduler {
     /// Idle slots elsewhere could run what a holder has not begun: half of the longest tail is asked back.
@@ -21,7 +27,8 @@ impl Scheduler {
         if !map_run.open_shards.is_empty() || !self.may_grant(map_run) || map_run.room() == 0 {
             return;
         }
-        let idle: Vec<_> = self.free_for(map_run).map(|worker| worker.incarnation).take(2).collect();
+        let idle = self.free_for(map_run).filter(|worker| !map_run.waits_for_its_own(worker));
+        let idle: Vec<_> = idle.map(|worker| worker.incarnation).take(2).collect();
         if idle.is_empty() {
             return;
         }
@@ -32,13 +39,24 @@ impl Scheduler {
         if idle == [holder] {
             return; // it may begin them itself: `top_up` gives it slots
         }
-        let age = now.at.since(self.leases[&lease].since);
-        if age < MIN_AGE_TO_REVOKE {
-            return self.timers.set_earlier(Timer::Rebalance, now.at + (MIN_AGE_TO_REVOKE - age));
+        let (age, min_age) =
+            (now.at.since(self.leases[&lease].since), self.min_age_to_revoke(map_run, tail, holder));
+        if age < min_age {
+            return self.timers.set_earlier(Timer::Rebalance, now.at + (min_age - age));
         }
         let from = self.leases[&lease].nth_not_begun(tail - tail / 2);
         if let Some(from) = from {
             self.revoke_from(lease, from, effects);
+        }
+    }
+
+    fn min_age_to_revoke(&self, map_run: &MapRun, tail: u32, holder: Incarnation) -> Duration {
+        let slots = self.workers.get(&holder).map_or(1, |holder| holder.held_for(&map_run.id).max(1));
+        let left = map_run.batch_time.map(|time| time * tail.div_ceil(slots));
+        if left.is_some_and(|left| left < MIN_AGE_TO_REVOKE) {
+            MIN_AGE_TO_REVOKE_LITTLE
+        } else {
+            MIN_AGE_TO_REVOKE
         }
     }
 
@@ -78,3 +96,6 @@ impl Scheduler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
