@@ -26,32 +26,63 @@ pub(crate) fn escaped_byte_len(byte: &u8) -> u64 {
     u64::from(ESCAPED_LEN[usize::from(*byte)])
 }
 
+/// What a record of CSV holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RecordLooks {
+    /// As [`escaped_len`] says.
+    pub(crate) escaped_len: u64,
+    pub(crate) delimiters: u64,
+    pub(crate) has_quotes: bool,
+}
+
+impl RecordLooks {
+    /// Looks at each byte once.
+    pub(crate) fn of(record: &[u8], delimiter: u8) -> Self {
+        let (blocks, rest) = record.as_chunks();
+        let mut last = [FILLER; 64];
+        last[..rest.len()].copy_from_slice(rest);
+        dispatch!(Level::new(), simd => look(simd, blocks, &last, delimiter, record.len()))
+    }
+}
+
+#[inline(always)]
+fn look<S: Simd>(simd: S, blocks: &[[u8; 64]], last: &[u8; 64], delimiter: u8, length: usize) -> RecordLooks {
+    let mut looks = RecordLooks { escaped_len: length as u64, ..RecordLooks::default() };
+    for block in blocks.iter().chain([last]) {
+        let bytes = u8x64::from_slice(simd, block);
+        looks.escaped_len += escapes(bytes);
+        looks.delimiters += u64::from(bytes.simd_eq(delimiter).to_bitmask().count_ones());
+        looks.has_quotes |= bytes.simd_eq(b'"').to_bitmask() != 0;
+    }
+    looks
+}
+
+/// What a last block is filled up with: neither escaped nor a delimiter.
+const FILLER: u8 = b'x';
+
 /// From so many bytes on it pays to look at sixty-four of them at once.
 const LONG: usize = 32;
 
 #[inline(never)]
 fn long_escaped_len(text: &[u8]) -> u64 {
     let (blocks, rest) = text.as_chunks();
-    // Filled up with what is not escaped.
-    let mut last = [b' '; 64];
+    let mut last = [FILLER; 64];
     last[..rest.len()].copy_from_slice(rest);
-    let more = dispatch!(Level::new(), simd => escapes(simd, blocks) + escapes(simd, &[last]));
+    let more = dispatch!(Level::new(), simd => {
+        let blocks = blocks.iter().chain([&last]);
+        blocks.map(|block| escapes(u8x64::from_slice(simd, block))).sum::<u64>()
+    });
     text.len() as u64 + more
 }
 
-/// How many bytes escaping adds to `blocks`.
+/// How many bytes escaping adds to a block.
 #[inline(always)]
-fn escapes<S: Simd>(simd: S, blocks: &[[u8; 64]]) -> u64 {
-    let mut more = 0;
-    for block in blocks {
-        let bytes = u8x64::from_slice(simd, block);
-        let quoted = bytes.simd_eq(b'"') | bytes.simd_eq(b'\\');
-        let control = bytes.simd_lt(0x20);
-        let short = bytes.simd_ge(0x08) & bytes.simd_le(0x0d) & !bytes.simd_eq(0x0b);
-        let count = |mask: u64| u64::from(mask.count_ones());
-        more += count(quoted.to_bitmask()) + 5 * count(control.to_bitmask()) - 4 * count(short.to_bitmask());
-    }
-    more
+fn escapes<S: Simd>(bytes: u8x64<S>) -> u64 {
+    let quoted = bytes.simd_eq(b'"') | bytes.simd_eq(b'\\');
+    let control = bytes.simd_lt(0x20);
+    let short = bytes.simd_ge(0x08) & bytes.simd_le(0x0d) & !bytes.simd_eq(0x0b);
+    let count = |mask: u64| u64::from(mask.count_ones());
+    count(quoted.to_bitmask()) + 5 * count(control.to_bitmask()) - 4 * count(short.to_bitmask())
 }
 
 /// Writes `text` as a JSON string with its quotes.

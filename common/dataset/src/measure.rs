@@ -3,15 +3,12 @@
 //! Of CSV it is a fixed number of bytes, and of each column's escaped value so many copies. Of JSON it is a fixed number of
 //! bytes, the record itself without the white space between its parts so many times, and the values that paths name in it.
 
-use memchr::{memchr, memchr_iter};
-
 use crate::columns::empty_item_bytes;
 use crate::cut::CutRules;
 use crate::fields::{FieldVisitor, visit_fields};
 use crate::format::RecordFormat;
-use crate::json::{MAX_ESCAPED_BYTES, compact_len, escaped_byte_len, escaped_len};
+use crate::json::{MAX_ESCAPED_BYTES, RecordLooks, compact_len, escaped_byte_len, escaped_len};
 use crate::json_path::{JsonPath, PathStep};
-use crate::machine::QUOTE;
 use crate::shape::{ItemHole, ItemShape, MEASURED_DIGITS};
 use crate::sourced::split_sourced;
 
@@ -130,12 +127,10 @@ impl ItemMeasure {
 /// The bytes of all values of a record without quotes: it is what stands between them. `None`: fields have to be told apart.
 fn unquoted_values_len(record: &[u8], copies: &[u64], delimiter: u8) -> Option<u64> {
     let alike = copies.first().filter(|first| copies.iter().all(|copies| copies == *first))?;
-    if memchr(QUOTE, record).is_some() {
-        return None;
-    }
-    let delimiters = memchr_iter(delimiter, record).count();
-    let between = (delimiters as u64) * escaped_byte_len(&delimiter);
-    (delimiters < copies.len()).then(|| (escaped_len(record) - between) * alike)
+    let looks = RecordLooks::of(record, delimiter);
+    let between = looks.delimiters * escaped_byte_len(&delimiter);
+    let are_told = !looks.has_quotes && looks.delimiters < copies.len() as u64;
+    are_told.then(|| (looks.escaped_len - between) * alike)
 }
 
 /// The fixed bytes of a shaped CSV item, and the copies of each column's value; `bare` are the fixed bytes of one without a
@@ -243,18 +238,20 @@ mod tests {
 
         #[test]
         fn values_without_quotes_are_as_long_together_as_one_by_one(
-            letters in vec(0..6_usize, 0..300),
-            columns in 1..5_usize,
+            letters in vec(0..7_usize, 0..300),
+            columns in 1..100_usize,
             copies in 1..3_u64,
-            delimiter in prop_oneof![Just(b','), Just(b'\t')],
+            delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b' ')],
         ) {
-            let record: Vec<u8> = letters.iter().map(|letter| b"a,\t\\\x01\xE3"[*letter]).collect();
+            let record: Vec<u8> = letters.iter().map(|letter| b"a,\t\\\x01\xE3 "[*letter]).collect();
             let copies = vec![copies; columns];
             if let Some(together) = unquoted_values_len(&record, &copies, delimiter) {
                 let mut values = EscapedValues { bytes: 0, copies: &copies };
                 visit_fields(&record, delimiter, &mut values);
                 prop_assert_eq!(together, values.bytes);
             }
+            let quoted = [&record[..], b"\"", &record].concat();
+            prop_assert_eq!(unquoted_values_len(&quoted, &copies, delimiter), None);
         }
 
         #[test]
