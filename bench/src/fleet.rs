@@ -13,7 +13,7 @@ use crate::Settings;
 use crate::data::DataFile;
 use crate::programs;
 use crate::running::Running;
-use crate::s3::{BUCKET, S3};
+use crate::s3::{BUCKET, OUTPUT, S3};
 
 /// Workers of the cluster, and batches that each may run at once: the default.
 const WORKERS: usize = 2;
@@ -47,7 +47,7 @@ impl Fleet {
         let endpoint = format!("http://127.0.0.1:{port}");
         let s3_section = format!(
             "[s3]\nendpoint_url = \"{s3_endpoint}\"\nregion = \"us-east-1\"\nforce_path_style = true\n\
-             system_bucket = \"output\"\n"
+             system_bucket = \"{OUTPUT}\"\n"
         );
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:{port}\"\nhttp_listen = \"127.0.0.1:{http_port}\"\n\

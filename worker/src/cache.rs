@@ -50,8 +50,12 @@ impl Entry {
         self.read.len() >= (length - unread) as u64
     }
 
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
     fn holds(&self, object: &PinnedObject, offset: u64) -> bool {
-        (self.start..self.start + self.bytes.len() as u64).contains(&offset) && self.object == *object
+        (self.start..self.end()).contains(&offset) && self.object == *object
     }
 }
 
@@ -77,8 +81,22 @@ impl ByteCache {
 
     /// The bytes from `range.start` on that are kept together, at most to `range.end`; shares memory with the cache.
     pub(crate) fn get(&self, object: &PinnedObject, range: Range<u64>) -> Option<Bytes> {
+        self.get_at_least(object, range, 1)
+    }
+
+    /// All bytes of `range`, if they are kept together.
+    pub(crate) fn get_all(&self, object: &PinnedObject, range: Range<u64>) -> Option<Bytes> {
+        let bytes = range.end.saturating_sub(range.start);
+        self.get_at_least(object, range, bytes)
+    }
+
+    /// What is not given counts as not read.
+    fn get_at_least(&self, object: &PinnedObject, range: Range<u64>, least: u64) -> Option<Bytes> {
         let mut kept = self.lock();
-        let position = kept.entries.iter().position(|entry| entry.holds(object, range.start))?;
+        let holds = |(_, entry): &(usize, &Entry)| entry.holds(object, range.start);
+        // Shards overlap by what is read beyond each: the later one has more.
+        let latest = kept.entries.iter().enumerate().filter(holds).max_by_key(|(_, entry)| entry.start);
+        let (position, _) = latest.filter(|(_, entry)| entry.end() >= range.start.saturating_add(least))?;
         let mut entry = kept.entries.remove(position)?;
         let from = usize::try_from(range.start - entry.start).ok()?;
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
@@ -139,6 +157,25 @@ mod tests {
         assert_eq!(cache.get(&object("a"), 9..15), None);
         assert_eq!(cache.get(&object("a"), 20..21), None);
         assert_eq!(cache.get(&object("b"), 12..15), None);
+    }
+
+    #[test]
+    fn of_shards_that_overlap_the_later_one_gives_its_bytes() {
+        let cache = ByteCache::new(100);
+        cache.insert(&object("a"), 10, Bytes::from_static(b"0123456789beyond"));
+        cache.insert(&object("a"), 19, Bytes::from_static(b"9beyond and more"));
+        assert_eq!(cache.get(&object("a"), 20..35).as_deref(), Some(&b"beyond and more"[..]));
+        assert_eq!(cache.get(&object("a"), 12..26).as_deref(), Some(&b"23456789beyond"[..]));
+    }
+
+    #[test]
+    fn what_is_not_all_there_is_neither_given_nor_counted_as_read() {
+        let cache = ByteCache::new(1_000);
+        cache.insert(&object("a"), 0, Bytes::from(vec![0; 640]));
+        assert_eq!(cache.get_all(&object("a"), 100..641), None);
+        assert_eq!(cache.get(&object("a"), 0..100).map(|bytes| bytes.len()), Some(100));
+        assert_eq!(cache.get_all(&object("a"), 100..640).map(|bytes| bytes.len()), Some(540));
+        assert_eq!(cache.get(&object("a"), 0..1), None);
     }
 
     #[test]

@@ -265,6 +265,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_goes_on_beyond_a_shard_is_read_with_its_last_piece() {
+        let csv = csv(8000);
+        let (store, _) = MemoryStore::with("users.csv", csv.clone());
+        let shard = ByteRange::new(8, 8 + PIECE_BYTES);
+        let run = open_run(context(&csv));
+        let batches: Vec<u32> = (0..scan_of(&csv, &run, shard).positions.batches).collect();
+        read_all(Arc::clone(&store), &csv, shard, &batches).await;
+        let reads = store.reads.lock().unwrap().clone();
+        assert_eq!(reads, [8..shard.end + BEYOND_BYTES]);
+    }
+
+    #[tokio::test]
     async fn what_is_kept_of_a_shard_is_not_read_again() {
         let csv = csv(8000);
         let (store, _) = MemoryStore::with("users.csv", csv.clone());

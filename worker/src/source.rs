@@ -35,7 +35,7 @@ impl Sources {
 
     /// Exactly the bytes of `range`, which lies within the object.
     pub(crate) async fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Bytes, RunFault> {
-        if let Some(bytes) = self.cached(object, range.clone()).filter(|bytes| is_all(bytes, &range)) {
+        if let Some(bytes) = self.cache.get_all(object, range.clone()) {
             return Ok(bytes);
         }
         let read = with_patience(|| self.store.read(object, range.clone())).await;
@@ -56,10 +56,6 @@ impl Sources {
     pub(crate) fn forget(&self, object: &PinnedObject) {
         self.cache.forget(object);
     }
-}
-
-fn is_all(bytes: &Bytes, range: &Range<u64>) -> bool {
-    bytes.len() as u64 == range.end - range.start
 }
 
 /// Repeats an operation on the store while it is worth it, [`STORE_TRIES`] times in all.
