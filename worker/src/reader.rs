@@ -273,7 +273,7 @@ mod tests {
         let batches: Vec<u32> = (0..scan_of(&csv, &run, shard).positions.batches).collect();
         read_all(Arc::clone(&store), &csv, shard, &batches).await;
         let reads = store.reads.lock().unwrap().clone();
-        assert_eq!(reads, [8..shard.end + BEYOND_BYTES]);
+        assert_eq!(reads, std::slice::from_ref(&(8..shard.end + BEYOND_BYTES)));
     }
 
     #[tokio::test]
