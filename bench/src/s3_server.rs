@@ -2,12 +2,10 @@
 //! installed.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 use serde_json::Value;
 use tempfile::TempDir;
-use warifu_test_etcd::free_ports;
 
 use crate::Settings;
 use crate::programs;
@@ -16,20 +14,6 @@ use crate::running::Running;
 /// The keys that SeaweedFS is given.
 const ACCESS_KEY: &str = "WARIFUBENCH";
 const SECRET_KEY: &str = "warifu-bench-secret";
-
-/// Ports of `weed mini`, by its flags; the first is the one that clients use.
-const PORTS: [&str; 10] = [
-    "s3.port",
-    "s3.port.grpc",
-    "master.port",
-    "master.port.grpc",
-    "volume.port",
-    "volume.port.grpc",
-    "filer.port",
-    "filer.port.grpc",
-    "admin.port",
-    "admin.port.grpc",
-];
 
 /// Which server.
 #[derive(Debug, Clone)]
@@ -110,25 +94,13 @@ fn start_embedded(settings: &Settings, directory: TempDir) -> anyhow::Result<S3S
 
 fn start_seaweedfs(weed: &Path, directory: TempDir) -> anyhow::Result<S3Server> {
     let place = std::fs::canonicalize(directory.path())?;
-    let keys = serde_json::json!({"identities": [{
-        "name": "bench",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }]});
-    std::fs::write(place.join("keys.json"), keys.to_string())?;
-    let ports = free_ports(PORTS.len());
-    let mut command = Command::new(std::fs::canonicalize(weed)?);
-    command.args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]);
-    command.args(["-master.telemetry=false", "-s3.config=keys.json"]);
-    command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
-    command.arg(format!("-dir={}", place.display()));
-    command.args(PORTS.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")));
-    let process = Running::start(command, &place, "s3")?;
+    let weed = std::fs::canonicalize(weed)?;
+    let (command, endpoint) = warifu_test_seaweedfs::command(&weed, &place, ACCESS_KEY, SECRET_KEY)?;
     Ok(S3Server {
-        endpoint: format!("http://127.0.0.1:{}", ports[0]),
+        endpoint,
         access_key: ACCESS_KEY.to_owned(),
         secret_key: SECRET_KEY.to_owned(),
-        process,
+        process: Running::start(command, &place, "s3")?,
         _directory: directory,
     })
 }

@@ -61,6 +61,8 @@ fn readers_are_told_right_from_wrong_and_missing_ones_are_skipped() {
 fn what_a_run_reads_from_s3_stands_beside_ranged_gets() {
     let (said, _directory) = bench(&["ranged"]);
     assert!(said.contains("bytes that a run fetched") && said.contains("ranged GETs"), "{said}");
+    // Measured, or skipped with a word.
+    assert!(said.contains("SeaweedFS"), "{said}");
 }
 
 #[test]

@@ -26,31 +26,9 @@ impl ForeignS3 {
     pub(super) fn seaweedfs() -> Result<Self, String> {
         let program = tool("bin/weed")?;
         let directory = scratch();
-        let keys = format!(
-            r#"{{"identities": [{{"name": "t", "credentials": [{{"accessKey": "{ACCESS_KEY}", "secretKey": "{SECRET_KEY}"}}],
-                "actions": ["Admin", "Read", "Write", "List", "Tagging"]}}]}}"#
-        );
-        std::fs::write(directory.path().join("keys.json"), keys).unwrap();
-        let ports = free_ports(10);
-        let mut command = Command::new(program);
-        command.current_dir(directory.path()).args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
-        command.args(["-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.config=keys.json"]);
-        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
-        command.arg(format!("-dir={}", text(directory.path())));
-        let flags = [
-            "s3.port",
-            "s3.port.grpc",
-            "master.port",
-            "master.port.grpc",
-            "volume.port",
-            "volume.port.grpc",
-            "filer.port",
-            "filer.port.grpc",
-            "admin.port",
-            "admin.port.grpc",
-        ];
-        command.args(flags.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")));
-        Ok(Self::start(command, ports[0], directory))
+        let command = warifu_test_seaweedfs::command(&program, directory.path(), ACCESS_KEY, SECRET_KEY);
+        let (command, endpoint) = command.unwrap();
+        Ok(Self::start(command, endpoint, directory))
     }
 
     /// moto, AWS's API as Python tests have it; it takes any key.
@@ -61,12 +39,11 @@ impl ForeignS3 {
         let mut command = Command::new(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
         command.current_dir(directory.path());
-        Ok(Self::start(command, port, directory))
+        Ok(Self::start(command, format!("http://127.0.0.1:{port}"), directory))
     }
 
-    fn start(command: Command, port: u16, directory: tempfile::TempDir) -> Self {
+    fn start(command: Command, endpoint: String, directory: tempfile::TempDir) -> Self {
         let mut process = Process::start(command);
-        let endpoint = format!("http://127.0.0.1:{port}");
         eventually("the S3 server makes buckets", READY_WITHIN, || {
             assert!(process.is_running(), "it ended:\n{}", process.stderr());
             let client = S3::connect(&endpoint, ACCESS_KEY, SECRET_KEY);
