@@ -36,6 +36,13 @@ impl Carry {
         };
         Self { inside, opens, between: u64::from(!entry.in_record()) }
     }
+
+    /// What is known of quotes behind a block, the bytes of which lie in quotes where `inside` says so. After those of `openers` a
+    /// quote begins a field or goes on with it.
+    #[inline(always)]
+    pub(crate) fn after(self, inside: u64, openers: u64) -> Self {
+        Self { inside: 0_u64.wrapping_sub(inside >> 63), opens: openers >> 63, ..self }
+    }
 }
 
 /// What a block holds: a bit for each of its bytes, the lowest for the first.
@@ -77,11 +84,7 @@ impl Grammar for Csv {
         let (inside, effective) = in_quotes(quotes, before_field, *carry);
         let ends = breaks & !inside;
         let reach = (ends << 1) | carry.between;
-        *carry = Carry {
-            inside: 0_u64.wrapping_sub(inside >> 63),
-            opens: (before_field | effective) >> 63,
-            between: ends >> 63,
-        };
+        *carry = Carry { between: ends >> 63, ..carry.after(inside, before_field | effective) };
         Bits { starts: reach & !ends, ends: ends & !reach, line_feeds, quotes }
     }
 }
@@ -99,7 +102,7 @@ impl Grammar for JsonLines {
 }
 
 #[inline(always)]
-fn equal<S: Simd>(block: u8x64<S>, byte: u8) -> u64 {
+pub(crate) fn equal<S: Simd>(block: u8x64<S>, byte: u8) -> u64 {
     block.simd_eq(byte).to_bitmask()
 }
 
@@ -107,7 +110,7 @@ fn equal<S: Simd>(block: u8x64<S>, byte: u8) -> u64 {
 ///
 /// `before_field`: delimiters and line ends; what of them lies in quotes does not matter.
 #[inline(always)]
-fn in_quotes(quotes: u64, before_field: u64, carry: Carry) -> (u64, u64) {
+pub(crate) fn in_quotes(quotes: u64, before_field: u64, carry: Carry) -> (u64, u64) {
     let mut effective = quotes;
     loop {
         if effective == 0 {

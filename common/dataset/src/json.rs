@@ -26,38 +26,7 @@ pub(crate) fn escaped_byte_len(byte: &u8) -> u64 {
     u64::from(ESCAPED_LEN[usize::from(*byte)])
 }
 
-/// What a record of CSV holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct RecordLooks {
-    /// As [`escaped_len`] says.
-    pub(crate) escaped_len: u64,
-    pub(crate) delimiters: u64,
-    pub(crate) has_quotes: bool,
-}
-
-impl RecordLooks {
-    /// Looks at each byte once.
-    pub(crate) fn of(record: &[u8], delimiter: u8) -> Self {
-        let (blocks, rest) = record.as_chunks();
-        let mut last = [FILLER; 64];
-        last[..rest.len()].copy_from_slice(rest);
-        dispatch!(Level::new(), simd => look(simd, blocks, &last, delimiter, record.len()))
-    }
-}
-
-#[inline(always)]
-fn look<S: Simd>(simd: S, blocks: &[[u8; 64]], last: &[u8; 64], delimiter: u8, length: usize) -> RecordLooks {
-    let mut looks = RecordLooks { escaped_len: length as u64, ..RecordLooks::default() };
-    for block in blocks.iter().chain([last]) {
-        let bytes = u8x64::from_slice(simd, block);
-        looks.escaped_len += escapes(bytes);
-        looks.delimiters += u64::from(bytes.simd_eq(delimiter).to_bitmask().count_ones());
-        looks.has_quotes |= bytes.simd_eq(b'"').to_bitmask() != 0;
-    }
-    looks
-}
-
-/// What a last block is filled up with: neither escaped nor a delimiter.
+/// What a last block is filled up with: it is not escaped.
 const FILLER: u8 = b'x';
 
 /// From so many bytes on it pays to look at sixty-four of them at once.
@@ -68,16 +37,22 @@ fn long_escaped_len(text: &[u8]) -> u64 {
     let (blocks, rest) = text.as_chunks();
     let mut last = [FILLER; 64];
     last[..rest.len()].copy_from_slice(rest);
-    let more = dispatch!(Level::new(), simd => {
-        let blocks = blocks.iter().chain([&last]);
-        blocks.map(|block| escapes(u8x64::from_slice(simd, block))).sum::<u64>()
-    });
-    text.len() as u64 + more
+    text.len() as u64 + dispatch!(Level::new(), simd => escapes_in(simd, blocks, &last))
+}
+
+/// A loop, for what iterators call is not compiled for the processor's instructions.
+#[inline(always)]
+fn escapes_in<S: Simd>(simd: S, blocks: &[[u8; 64]], last: &[u8; 64]) -> u64 {
+    let mut sum = escapes(u8x64::from_slice(simd, last));
+    for block in blocks {
+        sum += escapes(u8x64::from_slice(simd, block));
+    }
+    sum
 }
 
 /// How many bytes escaping adds to a block.
 #[inline(always)]
-fn escapes<S: Simd>(bytes: u8x64<S>) -> u64 {
+pub(crate) fn escapes<S: Simd>(bytes: u8x64<S>) -> u64 {
     let quoted = bytes.simd_eq(b'"') | bytes.simd_eq(b'\\');
     let control = bytes.simd_lt(0x20);
     let short = bytes.simd_ge(0x08) & bytes.simd_le(0x0d) & !bytes.simd_eq(0x0b);

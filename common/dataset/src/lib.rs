@@ -43,6 +43,7 @@ mod json;
 mod json_path;
 mod json_records;
 mod leap;
+mod looks;
 mod machine;
 mod measure;
 mod packed;

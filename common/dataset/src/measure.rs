@@ -3,12 +3,15 @@
 //! Of CSV it is a fixed number of bytes, and of each column's escaped value so many copies. Of JSON it is a fixed number of
 //! bytes, the record itself without the white space between its parts so many times, and the values that paths name in it.
 
+use fearless_simd::Level;
+
 use crate::columns::empty_item_bytes;
 use crate::cut::CutRules;
 use crate::fields::{FieldVisitor, visit_fields};
 use crate::format::RecordFormat;
-use crate::json::{MAX_ESCAPED_BYTES, RecordLooks, compact_len, escaped_byte_len, escaped_len};
+use crate::json::{MAX_ESCAPED_BYTES, compact_len, escaped_len};
 use crate::json_path::{JsonPath, PathStep};
+use crate::looks::RecordLooks;
 use crate::shape::{ItemHole, ItemShape, MEASURED_DIGITS};
 use crate::sourced::split_sourced;
 
@@ -107,12 +110,8 @@ impl ItemMeasure {
     fn exact(&self, record: &[u8]) -> u64 {
         let of_record = match &self.values {
             Values::Fields { most_copies: 0, .. } => 0,
-            Values::Fields { copies, delimiter, .. } => unquoted_values_len(record, copies, *delimiter)
-                .unwrap_or_else(|| {
-                    let mut values = EscapedValues { bytes: 0, copies };
-                    visit_fields(record, *delimiter, &mut values);
-                    values.bytes
-                }),
+            Values::Fields { copies, delimiter, .. } => values_together_len(record, copies, *delimiter)
+                .unwrap_or_else(|| values_len_one_by_one(record, copies, *delimiter)),
             Values::Json { copies, parts, sourced, sources } => {
                 let (source, record) = if *sourced { split_sourced(record) } else { (&[][..], record) };
                 let source = (source.len() as u64).saturating_mul(*sources);
@@ -124,13 +123,17 @@ impl ItemMeasure {
     }
 }
 
-/// The bytes of all values of a record without quotes: it is what stands between them. `None`: fields have to be told apart.
-fn unquoted_values_len(record: &[u8], copies: &[u64], delimiter: u8) -> Option<u64> {
+/// The bytes of all values of a record. `None`: they have to be told apart, for there are too many, or not as many copies of each.
+fn values_together_len(record: &[u8], copies: &[u64], delimiter: u8) -> Option<u64> {
     let alike = copies.first().filter(|first| copies.iter().all(|copies| copies == *first))?;
-    let looks = RecordLooks::of(record, delimiter);
-    let between = looks.delimiters * escaped_byte_len(&delimiter);
-    let are_told = !looks.has_quotes && looks.delimiters < copies.len() as u64;
-    are_told.then(|| (looks.escaped_len - between) * alike)
+    let looks = RecordLooks::of(Level::new(), record, delimiter);
+    (looks.delimiters < copies.len() as u64).then(|| looks.values_len * alike)
+}
+
+fn values_len_one_by_one(record: &[u8], copies: &[u64], delimiter: u8) -> u64 {
+    let mut values = EscapedValues { bytes: 0, copies };
+    visit_fields(record, delimiter, &mut values);
+    values.bytes
 }
 
 /// The fixed bytes of a shaped CSV item, and the copies of each column's value; `bare` are the fixed bytes of one without a
@@ -204,8 +207,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dialect::Dialect;
     use crate::header::Header;
+    use crate::machine::EntryState;
     use crate::range::ByteRange;
+    use crate::walk::Cursor;
 
     fn rules(columns: usize) -> CutRules {
         let names = (0..columns).map(|column| format!("column {column}")).collect();
@@ -237,21 +243,22 @@ mod tests {
         }
 
         #[test]
-        fn values_without_quotes_are_as_long_together_as_one_by_one(
-            letters in vec(0..7_usize, 0..300),
+        fn values_are_as_long_together_as_one_by_one(
+            runs in vec((0..8_usize, prop_oneof![9 => 1..4_usize, 1 => 1..150_usize]), 0..60),
             columns in 1..100_usize,
             copies in 1..3_u64,
             delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b' ')],
         ) {
-            let record: Vec<u8> = letters.iter().map(|letter| b"a,\t\\\x01\xE3 "[*letter]).collect();
+            let letters: Vec<u8> =
+                runs.iter().flat_map(|(letter, length)| vec![b"\"\"a,\t\\\x01\xE3 \n"[*letter]; *length]).collect();
+            // Whatever ends a record ends it.
+            let format = RecordFormat::Csv(Dialect { delimiter, lenient_quotes: false });
+            let end = Cursor::at_start(EntryState::RecordStart).seek_record_end(&letters, format);
+            let record = &letters[..end.unwrap_or(letters.len())];
             let copies = vec![copies; columns];
-            if let Some(together) = unquoted_values_len(&record, &copies, delimiter) {
-                let mut values = EscapedValues { bytes: 0, copies: &copies };
-                visit_fields(&record, delimiter, &mut values);
-                prop_assert_eq!(together, values.bytes);
+            if let Some(together) = values_together_len(record, &copies, delimiter) {
+                prop_assert_eq!(together, values_len_one_by_one(record, &copies, delimiter));
             }
-            let quoted = [&record[..], b"\"", &record].concat();
-            prop_assert_eq!(unquoted_values_len(&quoted, &copies, delimiter), None);
         }
 
         #[test]

@@ -1,9 +1,11 @@
 //! What a worker uses to get the items of the batches that it leased.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::{Csv, Grammar, JsonLines};
 use crate::columns::Columns;
 use crate::csv_records::CsvRecords;
 use crate::cut::{CutRules, Cutter, Record};
@@ -14,6 +16,7 @@ use crate::machine::EntryState;
 use crate::positions::Checkpoint;
 use crate::problem::DataProblem;
 use crate::range::{ByteRange, Window};
+use crate::record_walk::RecordWalk;
 use crate::walk::Cursor;
 
 /// What a reader must know of a composed shard.
@@ -40,8 +43,8 @@ pub enum SpanStep {
 
 /// Cuts a composed shard again from a checkpoint on, and gives the items of its batches.
 ///
-/// It never reads by itself and keeps no bytes: each call gets the object's bytes from [`position`](Self::position) on. It
-/// remembers how far it has looked at them, so growing the input piece by piece costs nothing twice.
+/// It never reads by itself and keeps no bytes: each call gets the object's bytes from [`position`](Self::position) on. Where
+/// they end within a record, that record is looked at from its begin again when there are more.
 #[derive(Debug, Clone)]
 pub struct SpanReader {
     rules: Arc<CutRules>,
@@ -50,20 +53,40 @@ pub struct SpanReader {
     cutter: Cutter,
     /// Ordinal of the first batch that is wanted.
     wanted_from: u32,
-    /// Offset of the first byte that is still needed.
+    /// Offset of the first byte that is still needed: no record is in progress there.
     position: u64,
     /// Line feeds between the shard's start and `position`.
     newlines: u64,
-    /// How far the input is walked; indexes count from `position`.
-    cursor: Cursor,
-    /// Start of the record that `cursor` is in.
-    record_start: Option<u64>,
     /// Records of the batch in progress.
     records: Vec<ByteRange>,
+    /// Records that follow them, found already and whole, at most [`FOUND_AT_ONCE`].
+    found: VecDeque<ByteRange>,
+    /// Offset from which more are looked for, not below `position`: no record is in progress there.
+    found_to: u64,
     /// Ordinal of the batch in progress.
     batch: u32,
     /// Ordinal of its first item.
     item: u32,
+}
+
+/// How many records are looked for at once: where the look ends, up to a chunk's bytes were looked at in vain.
+const FOUND_AT_ONCE: usize = 256;
+
+/// How far a batch came.
+enum Filled {
+    /// It is complete.
+    Batch,
+    /// The input ends before it. What lies before this offset is not needed any more.
+    NeedMore { from: u64 },
+    /// No item is left for it.
+    End,
+}
+
+/// What there is of the next record.
+enum Next {
+    Record(Record),
+    /// Its end is not in the input, nor is its start, if it is `None`.
+    Open(Option<u64>),
 }
 
 impl SpanReader {
@@ -77,9 +100,9 @@ impl SpanReader {
             wanted_from: start.batch,
             position: start.offset,
             newlines: start.newlines,
-            cursor: Cursor::at_start(EntryState::RecordStart),
-            record_start: None,
             records: Vec::new(),
+            found: VecDeque::new(),
+            found_to: start.offset,
             batch: start.batch,
             item: start.item,
         }
@@ -100,7 +123,15 @@ impl SpanReader {
     /// A crossing record is read on beyond the shard, to its end. After an error the reader gives nothing more.
     pub fn next_batch(&mut self, input: &[u8], at_object_end: bool) -> Result<SpanStep, DataProblem> {
         let window = Window { base: self.position, bytes: input };
-        while self.fill_batch(&window, at_object_end)? {
+        loop {
+            match self.fill_batch(&window, at_object_end)? {
+                Filled::Batch => {}
+                Filled::NeedMore { from } => {
+                    self.advance(from, &window);
+                    return Ok(SpanStep::NeedMore);
+                }
+                Filled::End => return Ok(SpanStep::End),
+            }
             let wanted = self.batch >= self.wanted_from;
             let batch = wanted.then(|| self.build_batch(&window));
             self.leave_batch(&window);
@@ -108,8 +139,6 @@ impl SpanReader {
                 return Ok(SpanStep::Batch(batch));
             }
         }
-        self.release(&window);
-        Ok(if self.items_left() == 0 { SpanStep::End } else { SpanStep::NeedMore })
     }
 
     /// Items of the shard that no batch holds yet, the one in progress included.
@@ -117,63 +146,75 @@ impl SpanReader {
         self.shard.items.saturating_sub(self.item).saturating_sub(self.records.len() as u32)
     }
 
-    /// Adds records to the batch in progress until it is complete; `false`: the input ends first, or no item is left.
-    fn fill_batch(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<bool, DataProblem> {
+    /// Adds records to the batch in progress until it is complete.
+    fn fill_batch(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Filled, DataProblem> {
         while self.items_left() > 0 && (self.records.is_empty() || self.cutter.has_room()) {
-            let Some(record) = self.next_record(window, at_object_end)? else {
-                return Ok(false);
+            let record = match self.next_record(window, at_object_end)? {
+                Next::Record(record) => record,
+                Next::Open(start) => {
+                    let from = self.records.first().map(|record| record.start).or(start);
+                    return Ok(Filled::NeedMore { from: from.unwrap_or(window.end()) });
+                }
             };
+            // One that begins the next batch is taken once more, for that.
             if self.cutter.take(record, window) && !self.records.is_empty() {
-                return Ok(true);
+                return Ok(Filled::Batch);
             }
             self.check_length(record.range)?;
             self.records.push(record.range);
+            self.found.pop_front();
         }
-        Ok(!self.records.is_empty())
+        Ok(if self.records.is_empty() { Filled::End } else { Filled::Batch })
     }
 
     /// The next record. One whose end is not in the input is given only if it is enough to know that it crosses.
-    fn next_record(
-        &mut self,
-        window: &Window<'_>,
-        at_object_end: bool,
-    ) -> Result<Option<Record>, DataProblem> {
-        let Some(start) = self.begin_record(window, at_object_end)? else {
-            return Ok(None);
-        };
-        let bytes = window.bytes_from(self.position);
-        if let Some(index) = self.cursor.seek_record_end(bytes, self.rules.format) {
-            let range = ByteRange::new(start, self.position + index as u64);
-            self.record_start = None;
-            return Ok(Some(Record { range, crossing: range.end >= self.shard.range.end }));
-        }
-        let range = ByteRange::new(start, window.end());
-        let shard_ends = range.end >= self.shard.range.end;
-        if shard_ends && !self.shard.ends_object && !self.records.is_empty() {
-            return Ok(Some(Record { range, crossing: true }));
-        }
-        if at_object_end || shard_ends && self.shard.ends_object {
-            self.check_length(range)?;
-            self.check_quote(start)?;
-            self.record_start = None;
-            return Ok(Some(Record { range, crossing: !self.shard.ends_object }));
-        }
-        self.check_length(range)?;
-        Ok(None)
-    }
-
-    /// Start of the record in progress or, if there is none, of the next one.
-    fn begin_record(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Option<u64>, DataProblem> {
-        if self.record_start.is_none() {
-            let found = self.cursor.seek_record(window.bytes_from(self.position), self.rules.format);
-            self.record_start = found.map(|index| self.position + index as u64);
-        }
-        let begins_beyond = self.record_start.unwrap_or(window.end()) >= self.shard.range.end;
-        if begins_beyond || (at_object_end && self.record_start.is_none()) {
-            let offset = self.shard.range.end.min(window.end());
+    fn next_record(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Next, DataProblem> {
+        let open = if self.found.is_empty() { self.find_records(window) } else { None };
+        let (start, shard_end) = (self.found.front().map(|record| record.start).or(open), self.shard.range.end);
+        if start.unwrap_or(window.end()) >= shard_end || (at_object_end && start.is_none()) {
+            let offset = shard_end.min(window.end());
             return Err(DataProblem::ItemsMissing { offset, missing_items: self.items_left() });
         }
-        Ok(self.record_start)
+        if let Some(range) = self.found.front() {
+            return Ok(Next::Record(Record { range: *range, crossing: range.end >= shard_end }));
+        }
+        let Some(start) = open else { return Ok(Next::Open(None)) };
+        let range = ByteRange::new(start, window.end());
+        let shard_ends = range.end >= shard_end;
+        if shard_ends && !self.shard.ends_object && !self.records.is_empty() {
+            return Ok(Next::Record(Record { range, crossing: true }));
+        }
+        self.check_length(range)?;
+        if at_object_end || shard_ends && self.shard.ends_object {
+            self.check_quote(range, window)?;
+            return Ok(Next::Record(Record { range, crossing: !self.shard.ends_object }));
+        }
+        Ok(Next::Open(Some(start)))
+    }
+
+    /// Looks for more whole records. If there is none, the start of one that is open where the input ends.
+    fn find_records(&mut self, window: &Window<'_>) -> Option<u64> {
+        match self.rules.format {
+            RecordFormat::Csv(dialect) => {
+                self.find_records_by(Csv { delimiter: dialect.delimiter }, window)
+            }
+            RecordFormat::JsonLines => self.find_records_by(JsonLines, window),
+        }
+    }
+
+    fn find_records_by(&mut self, grammar: impl Grammar, window: &Window<'_>) -> Option<u64> {
+        let from = self.found_to;
+        let mut walk = RecordWalk::new(window.bytes_from(from), grammar, EntryState::RecordStart);
+        while self.found.len() < FOUND_AT_ONCE {
+            let start = from + walk.next_start()? as u64;
+            let Some(end) = walk.next_end() else {
+                return self.found.is_empty().then_some(start);
+            };
+            let end = from + end as u64;
+            self.found.push_back(ByteRange::new(start, end));
+            self.found_to = end + 1;
+        }
+        None
     }
 
     fn check_length(&self, record: ByteRange) -> Result<(), DataProblem> {
@@ -184,13 +225,15 @@ impl SpanReader {
         Ok(())
     }
 
-    /// The object ends in the record that begins at `record_start`.
-    fn check_quote(&self, record_start: u64) -> Result<(), DataProblem> {
-        if self.cursor.state != EntryState::Quoted || self.rules.format.ends_in_quotes() {
+    /// The object ends in `record`.
+    fn check_quote(&self, record: ByteRange, window: &Window<'_>) -> Result<(), DataProblem> {
+        let mut cursor = Cursor::at_start(EntryState::RecordStart);
+        cursor.seek_record_end(window.slice(record), self.rules.format);
+        if cursor.state != EntryState::Quoted || self.rules.format.ends_in_quotes() {
             return Ok(());
         }
-        let quote_offset = self.cursor.open_quote.map_or(record_start, |index| self.position + index as u64);
-        Err(DataProblem::QuoteOpenAtEnd { quote_offset, record_start })
+        let quote_offset = record.start + cursor.open_quote.map_or(0, |index| index as u64);
+        Err(DataProblem::QuoteOpenAtEnd { quote_offset, record_start: record.start })
     }
 
     fn build_batch(&self, window: &Window<'_>) -> Batch {
@@ -224,23 +267,11 @@ impl SpanReader {
         self.item += self.records.len() as u32;
         self.records.clear();
         self.cutter.close_batch();
-        // A record that was looked at and belongs to the next batch is walked once more.
-        self.record_start = None;
-        self.cursor = Cursor::at_start(EntryState::RecordStart);
-    }
-
-    /// Moves `position` to the first byte that is still needed.
-    fn release(&mut self, window: &Window<'_>) {
-        let walked_to = self.position + self.cursor.index as u64;
-        let needed_from = self.records.first().map(|record| record.start).or(self.record_start);
-        let to = needed_from.unwrap_or(walked_to);
-        let distance = usize::try_from(to - self.position).expect("the input lies in memory");
-        self.advance(to, window);
-        self.cursor.rebase(distance);
     }
 
     fn advance(&mut self, to: u64, window: &Window<'_>) {
         self.newlines += window.newlines(ByteRange::new(self.position, to));
         self.position = to;
+        self.found_to = self.found_to.max(to);
     }
 }
