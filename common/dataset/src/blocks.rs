@@ -5,6 +5,7 @@
 
 use fearless_simd::{Level, Simd, SimdBase, SimdMask, dispatch, u8x64};
 
+use crate::looks::{Quotes, RecordLooks, Weights};
 use crate::machine::{EntryState, QUOTE};
 
 /// Bytes of a block: one bit each in a word.
@@ -22,6 +23,8 @@ pub(crate) struct Carry {
     opens: u64,
     /// 1 if no record is in progress.
     between: u64,
+    /// 1 just after a quote that closes a field, or seems to.
+    closed: u64,
 }
 
 impl Carry {
@@ -34,14 +37,8 @@ impl Carry {
             | EntryState::FieldStart
             | EntryState::QuoteInQuoted => (0, 1),
         };
-        Self { inside, opens, between: u64::from(!entry.in_record()) }
-    }
-
-    /// What is known of quotes behind a block, the bytes of which lie in quotes where `inside` says so. After those of `openers` a
-    /// quote begins a field or goes on with it.
-    #[inline(always)]
-    pub(crate) fn after(self, inside: u64, openers: u64) -> Self {
-        Self { inside: 0_u64.wrapping_sub(inside >> 63), opens: openers >> 63, ..self }
+        let closed = u64::from(entry == EntryState::QuoteInQuoted);
+        Self { inside, opens, between: u64::from(!entry.in_record()), closed }
     }
 }
 
@@ -56,10 +53,15 @@ pub(crate) struct Bits {
     line_feeds: u64,
     /// All quotes, where quotes mean something.
     quotes: u64,
+    /// How long each byte is in JSON, where the grammar measures.
+    pub(crate) weights: Weights,
 }
 
 /// How bytes make records.
 pub(crate) trait Grammar: Copy {
+    /// Whether it tells how long records are in JSON.
+    const MEASURES: bool = false;
+
     /// Looks at one block and takes `carry` over it.
     fn look<S: Simd>(self, block: u8x64<S>, carry: &mut Carry) -> Bits;
 }
@@ -70,6 +72,12 @@ pub(crate) struct Csv {
     pub(crate) delimiter: u8,
 }
 
+/// The same, and how long its values are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MeasuredCsv {
+    pub(crate) delimiter: u8,
+}
+
 /// Lines that hold more than white space.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JsonLines;
@@ -77,16 +85,43 @@ pub(crate) struct JsonLines;
 impl Grammar for Csv {
     #[inline(always)]
     fn look<S: Simd>(self, block: u8x64<S>, carry: &mut Carry) -> Bits {
-        let quotes = equal(block, QUOTE);
-        let line_feeds = equal(block, b'\n');
-        let breaks = line_feeds | equal(block, b'\r');
-        let before_field = breaks | equal(block, self.delimiter);
-        let (inside, effective) = in_quotes(quotes, before_field, *carry);
-        let ends = breaks & !inside;
-        let reach = (ends << 1) | carry.between;
-        *carry = Carry { between: ends >> 63, ..carry.after(inside, before_field | effective) };
-        Bits { starts: reach & !ends, ends: ends & !reach, line_feeds, quotes }
+        look_at_csv::<S, false>(block, self.delimiter, carry)
     }
+}
+
+impl Grammar for MeasuredCsv {
+    const MEASURES: bool = true;
+
+    #[inline(always)]
+    fn look<S: Simd>(self, block: u8x64<S>, carry: &mut Carry) -> Bits {
+        look_at_csv::<S, true>(block, self.delimiter, carry)
+    }
+}
+
+#[inline(always)]
+fn look_at_csv<S: Simd, const MEASURES: bool>(block: u8x64<S>, delimiter: u8, carry: &mut Carry) -> Bits {
+    let quotes = equal(block, QUOTE);
+    let line_feeds = equal(block, b'\n');
+    let breaks = line_feeds | equal(block, b'\r');
+    let delimiters = equal(block, delimiter);
+    let before_field = breaks | delimiters;
+    let (inside, syntax) = in_quotes(quotes, before_field, *carry);
+    let ends = breaks & !inside;
+    let reach = (ends << 1) | carry.between;
+    let closing = syntax & !inside;
+    let weights = if MEASURES {
+        let after_closing = (closing << 1) | carry.closed;
+        Weights::of(block, &Quotes { all: quotes, syntax, inside, after_closing }, delimiters)
+    } else {
+        Weights::default()
+    };
+    *carry = Carry {
+        inside: 0_u64.wrapping_sub(inside >> 63),
+        opens: (before_field | syntax) >> 63,
+        between: ends >> 63,
+        closed: closing >> 63,
+    };
+    Bits { starts: reach & !ends, ends: ends & !reach, line_feeds, quotes, weights }
 }
 
 impl Grammar for JsonLines {
@@ -97,12 +132,17 @@ impl Grammar for JsonLines {
         // The sum takes each line's first bit over the blanks that the line begins with.
         let (reach, beyond) = ((line_feeds << 1) | carry.between).overflowing_add(blanks);
         carry.between = (line_feeds >> 63) | u64::from(beyond);
-        Bits { starts: reach & !blanks & !line_feeds, ends: line_feeds & !reach, line_feeds, quotes: 0 }
+        Bits {
+            starts: reach & !blanks & !line_feeds,
+            ends: line_feeds & !reach,
+            line_feeds,
+            ..Bits::default()
+        }
     }
 }
 
 #[inline(always)]
-pub(crate) fn equal<S: Simd>(block: u8x64<S>, byte: u8) -> u64 {
+fn equal<S: Simd>(block: u8x64<S>, byte: u8) -> u64 {
     block.simd_eq(byte).to_bitmask()
 }
 
@@ -110,7 +150,7 @@ pub(crate) fn equal<S: Simd>(block: u8x64<S>, byte: u8) -> u64 {
 ///
 /// `before_field`: delimiters and line ends; what of them lies in quotes does not matter.
 #[inline(always)]
-pub(crate) fn in_quotes(quotes: u64, before_field: u64, carry: Carry) -> (u64, u64) {
+fn in_quotes(quotes: u64, before_field: u64, carry: Carry) -> (u64, u64) {
     let mut effective = quotes;
     loop {
         if effective == 0 {
@@ -147,6 +187,11 @@ pub(crate) struct Chunk {
     /// How many there are up to the end of each block.
     pub(crate) starts_to: [u32; BLOCKS],
     pub(crate) line_feeds_to: [u32; BLOCKS],
+    /// How long bytes are in JSON, and what lies before each block: all nothing where the grammar does not measure.
+    pub(crate) weights: [Weights; BLOCKS],
+    pub(crate) looks_before: [RecordLooks; BLOCKS],
+    /// What the whole chunk holds.
+    pub(crate) looks: RecordLooks,
     /// Whether there are quotes.
     pub(crate) has_quotes: bool,
     /// What to know behind the last block.
@@ -163,6 +208,9 @@ impl Chunk {
             line_feeds: [0; BLOCKS],
             starts_to: [0; BLOCKS],
             line_feeds_to: [0; BLOCKS],
+            weights: [Weights::default(); BLOCKS],
+            looks_before: [RecordLooks::default(); BLOCKS],
+            looks: RecordLooks::default(),
             has_quotes: false,
             carry,
         }
@@ -172,11 +220,12 @@ impl Chunk {
     /// shorter than a chunk.
     pub(crate) fn fill(&mut self, level: Level, grammar: impl Grammar, bytes: &[u8], carry: Carry) {
         self.carry = carry;
+        self.looks = RecordLooks::default();
         dispatch!(level, simd => self.fill_by(simd, grammar, &bytes[..bytes.len().min(BLOCK * BLOCKS)]));
     }
 
     #[inline(always)]
-    fn fill_by<S: Simd>(&mut self, simd: S, grammar: impl Grammar, bytes: &[u8]) {
+    fn fill_by<S: Simd, G: Grammar>(&mut self, simd: S, grammar: G, bytes: &[u8]) {
         let (mut carry, mut quotes, mut starts, mut line_feeds) = (self.carry, 0, 0, 0);
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         for (at, block) in blocks.iter().enumerate() {
@@ -189,6 +238,9 @@ impl Chunk {
             self.line_feeds[at] = bits.line_feeds;
             self.starts_to[at] = starts;
             self.line_feeds_to[at] = line_feeds;
+            if G::MEASURES {
+                self.weigh(at, bits.weights);
+            }
         }
         self.blocks = blocks.len();
         if !rest.is_empty() {
@@ -203,10 +255,20 @@ impl Chunk {
             self.line_feeds[at] = bits.line_feeds;
             self.starts_to[at] = starts + self.starts[at].count_ones();
             self.line_feeds_to[at] = line_feeds + bits.line_feeds.count_ones();
+            if G::MEASURES {
+                self.weigh(at, bits.weights);
+            }
             self.blocks += 1;
         }
         self.has_quotes = quotes != 0;
         self.carry = carry;
+    }
+
+    #[inline(always)]
+    fn weigh(&mut self, block: usize, weights: Weights) {
+        self.weights[block] = weights;
+        self.looks_before[block] = self.looks;
+        self.looks += weights.sum(u64::MAX);
     }
 }
 

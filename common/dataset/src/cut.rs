@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::RecordFormat;
 use crate::header::Header;
+use crate::looks::RecordLooks;
 use crate::measure::ItemMeasure;
 use crate::range::{ByteRange, Window};
 use crate::shape::ItemShape;
@@ -51,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) range: ByteRange,
     /// Whether it ends beyond its shard, and so is a batch of its own.
     pub(crate) crossing: bool,
+    /// What it holds, if that was looked at.
+    pub(crate) looks: Option<RecordLooks>,
 }
 
 /// Bytes of an item's JSON.
@@ -60,6 +63,9 @@ struct Size {
     /// Else it is an upper bound.
     measured: bool,
 }
+
+/// Where batches of such records are certainly within their bound, measuring them is not prepared for.
+const USUAL_RECORD_BYTES: u64 = 256;
 
 /// Decides for each record of a shard, in order, whether it begins a new batch.
 #[derive(Debug, Clone)]
@@ -98,7 +104,7 @@ impl Cutter {
     /// `window` must hold the record and the batch in progress; only the start of a crossing record is looked at.
     pub(crate) fn take(&mut self, record: Record, window: &Window<'_>) -> bool {
         let certainly_begins = record.crossing || !self.has_room();
-        let size = if certainly_begins { self.bound(record.range) } else { self.size(record.range, window) };
+        let size = if certainly_begins { self.bound(record.range) } else { self.size(record, window) };
         let begins = certainly_begins || !self.stays_within(size.bytes);
         if begins {
             self.begin_batch();
@@ -114,6 +120,12 @@ impl Cutter {
         self.max_input_bytes
             .checked_sub(self.envelope_bytes)
             .map_or(0, |bytes| self.measure.certain_record_bytes(items, bytes))
+    }
+
+    /// Whether records should be looked at as they are found: their items can be measured by that, and are likely to be.
+    pub(crate) fn wants_looks(&self) -> bool {
+        let usual = u64::from(self.max_items).saturating_mul(USUAL_RECORD_BYTES);
+        self.measure.knows_looks() && self.certain_batch_bytes() < usual
     }
 
     /// Whether the batch in progress can hold one more item, as far as their number goes.
@@ -143,8 +155,14 @@ impl Cutter {
     }
 
     /// The size of one more item: measured only if an upper bound says that the JSON may not stay within its bound.
-    fn size(&mut self, record: ByteRange, window: &Window<'_>) -> Size {
-        let bound = self.bound(record);
+    fn size(&mut self, record: Record, window: &Window<'_>) -> Size {
+        if let Some(bytes) = record.looks.and_then(|looks| self.measure.of_looks(looks)) {
+            if !self.stays_within(bytes) {
+                self.measure_bounded(window);
+            }
+            return Size { bytes, measured: true };
+        }
+        let bound = self.bound(record.range);
         if self.stays_within(bound.bytes) {
             return bound;
         }
@@ -153,7 +171,7 @@ impl Cutter {
             return bound;
         }
         // Of an item that alone is too large, no more than that is found out.
-        let bytes = self.measure.exact_up_to(self.max_input_bytes, window.slice(record));
+        let bytes = self.measure.exact_up_to(self.max_input_bytes, window.slice(record.range));
         Size { bytes, measured: true }
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn escaped_len(text: &[u8]) -> u64 {
 }
 
 /// The same of one byte.
-pub(crate) fn escaped_byte_len(byte: &u8) -> u64 {
+fn escaped_byte_len(byte: &u8) -> u64 {
     u64::from(ESCAPED_LEN[usize::from(*byte)])
 }
 
@@ -52,7 +52,7 @@ fn escapes_in<S: Simd>(simd: S, blocks: &[[u8; 64]], last: &[u8; 64]) -> u64 {
 
 /// How many bytes escaping adds to a block.
 #[inline(always)]
-pub(crate) fn escapes<S: Simd>(bytes: u8x64<S>) -> u64 {
+fn escapes<S: Simd>(bytes: u8x64<S>) -> u64 {
     let quoted = bytes.simd_eq(b'"') | bytes.simd_eq(b'\\');
     let control = bytes.simd_lt(0x20);
     let short = bytes.simd_ge(0x08) & bytes.simd_le(0x0d) & !bytes.simd_eq(0x0b);

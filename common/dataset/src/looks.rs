@@ -1,13 +1,17 @@
-//! How long the values of a CSV record are as JSON, in one look at its bytes.
+//! How long the values of CSV records are as JSON, sixty-four bytes at a time.
+//!
+//! Each byte of a record has a weight: the bytes that it takes in JSON, none if it only tells values apart. Where a record begins
+//! and ends, what lies before is subtracted from what lies before.
 
-use fearless_simd::{Level, Simd, SimdBase, dispatch, u8x64};
+use std::ops::{AddAssign, Sub};
 
-use crate::blocks::{BLOCK, Carry, equal, in_quotes};
-use crate::json::{escaped_byte_len, escapes};
-use crate::machine::{EntryState, QUOTE};
+use fearless_simd::{Level, Simd, SimdBase, SimdMask, dispatch, u8x64};
 
-/// What a record holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::blocks::{BLOCK, Bits, Carry, Grammar, MeasuredCsv};
+use crate::machine::EntryState;
+
+/// What a record holds, or all bytes before one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RecordLooks {
     /// The bytes of all its values in JSON, without the quotes around each.
     pub(crate) values_len: u64,
@@ -17,57 +21,93 @@ pub(crate) struct RecordLooks {
 
 impl RecordLooks {
     /// `record` is one, or the start of one.
-    pub(crate) fn of(level: Level, record: &[u8], delimiter: u8) -> Self {
-        let (blocks, rest) = record.as_chunks();
-        let mut last = [FILLER; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        let sums = dispatch!(level, simd => Sums::of(simd, blocks, &last, delimiter));
-        let written = record.len() as u64 + sums.escapes + 2 * sums.doubled;
-        let unwritten = 2 * sums.syntax + escaped_byte_len(&delimiter) * sums.delimiters;
-        Self { values_len: written - unwritten, delimiters: sums.delimiters }
+    pub(crate) fn of(record: &[u8], delimiter: u8) -> Self {
+        dispatch!(Level::new(), simd => look(simd, record, MeasuredCsv { delimiter }))
     }
 }
 
-/// What a last block is filled up with: it means nothing, and is written as it is.
-const FILLER: u8 = b'x';
+impl AddAssign for RecordLooks {
+    fn add_assign(&mut self, other: Self) {
+        self.values_len += other.values_len;
+        self.delimiters += other.delimiters;
+    }
+}
 
-/// Counts over all blocks.
-#[derive(Debug, Default)]
-struct Sums {
-    /// Bytes that escaping adds if every byte is of a value.
-    escapes: u64,
-    /// Quotes that begin or end a field or double another; the others are of a value.
-    syntax: u64,
-    /// Pairs of those that stand for one quote.
-    doubled: u64,
+impl Sub for RecordLooks {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            values_len: self.values_len - other.values_len,
+            delimiters: self.delimiters - other.delimiters,
+        }
+    }
+}
+
+#[inline(always)]
+fn look<S: Simd>(simd: S, record: &[u8], grammar: MeasuredCsv) -> RecordLooks {
+    let (mut looks, mut carry) = (RecordLooks::default(), Carry::of(EntryState::RecordStart));
+    let (blocks, rest) = record.as_chunks::<BLOCK>();
+    for block in blocks {
+        let Bits { weights, .. } = grammar.look(u8x64::from_slice(simd, block), &mut carry);
+        looks += weights.sum(u64::MAX);
+    }
+    let mut last = [0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    let Bits { weights, .. } = grammar.look(u8x64::from_slice(simd, &last), &mut carry);
+    looks += weights.sum(!(u64::MAX << rest.len()));
+    looks
+}
+
+/// The weights of a block's bytes: each is the sum of those that have its bit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weights {
+    ones: u64,
+    twos: u64,
+    fours: u64,
     /// Delimiters outside of quotes.
     delimiters: u64,
 }
 
-impl Sums {
+/// What is known of a block's quotes.
+pub(crate) struct Quotes {
+    /// All of them.
+    pub(crate) all: u64,
+    /// Those that begin or end a field or double another; the others are of a value.
+    pub(crate) syntax: u64,
+    /// Bytes in quotes, opening ones included.
+    pub(crate) inside: u64,
+    /// Bytes just after a quote that closes a field, or seems to.
+    pub(crate) after_closing: u64,
+}
+
+impl Weights {
     #[inline(always)]
-    fn of<S: Simd>(simd: S, blocks: &[[u8; BLOCK]], last: &[u8; BLOCK], delimiter: u8) -> Self {
-        let (mut sums, mut carry) = (Self::default(), Carry::of(EntryState::RecordStart));
-        let mut closed = 0;
-        for block in blocks {
-            sums.add(u8x64::from_slice(simd, block), delimiter, &mut carry, &mut closed);
+    pub(crate) fn of<S: Simd>(block: u8x64<S>, quotes: &Quotes, delimiters: u64) -> Self {
+        let Quotes { all, syntax, inside, after_closing } = *quotes;
+        let bits = |mask: <u8x64<S> as SimdBase<S>>::Mask| mask.to_bitmask();
+        // `\b`, `\t`, `\n`, `\f` and `\r`; other control characters take six bytes.
+        let short = bits(block.simd_ge(0x08) & block.simd_le(0x0d) & !block.simd_eq(0x0b));
+        let long = bits(block.simd_lt(0x20)) & !short;
+        let doubling = syntax & inside & after_closing;
+        let delimiters = delimiters & !inside;
+        let nothing = delimiters | (syntax & !doubling);
+        let two = doubling | (all & !syntax) | short | bits(block.simd_eq(b'\\'));
+        Self {
+            ones: !(nothing | two | long),
+            twos: (two | long) & !nothing,
+            fours: long & !nothing,
+            delimiters,
         }
-        sums.add(u8x64::from_slice(simd, last), delimiter, &mut carry, &mut closed);
-        sums
     }
 
-    /// `closed`: 1 if the byte before was a quote that closes a field, or seems to.
+    /// What the bytes of `mask` hold.
     #[inline(always)]
-    fn add<S: Simd>(&mut self, block: u8x64<S>, delimiter: u8, carry: &mut Carry, closed: &mut u64) {
-        let delimiters = equal(block, delimiter);
-        // Line ends lie within quotes only: elsewhere they end a record.
-        let (inside, syntax) = in_quotes(equal(block, QUOTE), delimiters, *carry);
-        *carry = carry.after(inside, delimiters | syntax);
-        let closing = syntax & !inside;
-        self.escapes += escapes(block);
-        self.syntax += u64::from(syntax.count_ones());
-        self.doubled += u64::from((syntax & inside & ((closing << 1) | *closed)).count_ones());
-        self.delimiters += u64::from((delimiters & !inside).count_ones());
-        *closed = closing >> 63;
+    pub(crate) fn sum(self, mask: u64) -> RecordLooks {
+        let count = |bits: u64| u64::from((bits & mask).count_ones());
+        RecordLooks {
+            values_len: count(self.ones) + 2 * count(self.twos) + 4 * count(self.fours),
+            delimiters: count(self.delimiters),
+        }
     }
 }

@@ -3,8 +3,6 @@
 //! Of CSV it is a fixed number of bytes, and of each column's escaped value so many copies. Of JSON it is a fixed number of
 //! bytes, the record itself without the white space between its parts so many times, and the values that paths name in it.
 
-use fearless_simd::Level;
-
 use crate::columns::empty_item_bytes;
 use crate::cut::CutRules;
 use crate::fields::{FieldVisitor, visit_fields};
@@ -91,6 +89,19 @@ impl ItemMeasure {
         }
     }
 
+    /// Whether [`of_looks`](Self::of_looks) knows most items.
+    pub(crate) fn knows_looks(&self) -> bool {
+        matches!(&self.values, Values::Fields { copies, .. } if alike(copies).is_some())
+    }
+
+    /// The bytes of the item of a record that holds `looks`. `None`: its values have to be told apart, for there are too many, or not
+    /// as many copies of each.
+    pub(crate) fn of_looks(&self, looks: RecordLooks) -> Option<u64> {
+        let Values::Fields { copies, .. } = &self.values else { return None };
+        let of_record = values_together_len(looks, copies)?;
+        Some(self.fixed_bytes.saturating_add(of_record))
+    }
+
     /// The bytes of a record's item if they are at most `enough`, else anything above that: the rest of a very long record is
     /// not looked at.
     pub(crate) fn exact_up_to(&self, enough: u64, record: &[u8]) -> u64 {
@@ -110,8 +121,11 @@ impl ItemMeasure {
     fn exact(&self, record: &[u8]) -> u64 {
         let of_record = match &self.values {
             Values::Fields { most_copies: 0, .. } => 0,
-            Values::Fields { copies, delimiter, .. } => values_together_len(record, copies, *delimiter)
-                .unwrap_or_else(|| values_len_one_by_one(record, copies, *delimiter)),
+            Values::Fields { copies, delimiter, .. } => {
+                let looks = RecordLooks::of(record, *delimiter);
+                values_together_len(looks, copies)
+                    .unwrap_or_else(|| values_len_one_by_one(record, copies, *delimiter))
+            }
             Values::Json { copies, parts, sourced, sources } => {
                 let (source, record) = if *sourced { split_sourced(record) } else { (&[][..], record) };
                 let source = (source.len() as u64).saturating_mul(*sources);
@@ -123,11 +137,15 @@ impl ItemMeasure {
     }
 }
 
-/// The bytes of all values of a record. `None`: they have to be told apart, for there are too many, or not as many copies of each.
-fn values_together_len(record: &[u8], copies: &[u64], delimiter: u8) -> Option<u64> {
-    let alike = copies.first().filter(|first| copies.iter().all(|copies| copies == *first))?;
-    let looks = RecordLooks::of(Level::new(), record, delimiter);
-    (looks.delimiters < copies.len() as u64).then(|| looks.values_len * alike)
+/// How many copies there are of each value, if of each as many.
+fn alike(copies: &[u64]) -> Option<u64> {
+    copies.first().copied().filter(|first| copies.iter().all(|copies| copies == first))
+}
+
+/// The bytes of all values of a record that holds `looks`, as [`ItemMeasure::of_looks`] says.
+fn values_together_len(looks: RecordLooks, copies: &[u64]) -> Option<u64> {
+    let is_told = looks.delimiters < copies.len() as u64;
+    alike(copies).filter(|_| is_told).map(|copies| looks.values_len.saturating_mul(copies))
 }
 
 fn values_len_one_by_one(record: &[u8], copies: &[u64], delimiter: u8) -> u64 {
@@ -227,6 +245,13 @@ mod tests {
         }
     }
 
+    /// What ends a record ends it; it may be empty.
+    fn first_record(bytes: &[u8], delimiter: u8) -> &[u8] {
+        let format = RecordFormat::Csv(Dialect { delimiter, lenient_quotes: false });
+        let end = Cursor::at_start(EntryState::RecordStart).seek_record_end(bytes, format);
+        &bytes[..end.unwrap_or(bytes.len())]
+    }
+
     proptest! {
         #[test]
         fn what_is_too_large_is_measured_as_too_large_and_all_else_exactly(
@@ -234,9 +259,10 @@ mod tests {
             columns in 1..4_usize,
             enough in 0..400_u64,
         ) {
-            let record: Vec<u8> = letters.iter().map(|letter| b"\"\",a\n\x01"[*letter]).collect();
+            let letters: Vec<u8> = letters.iter().map(|letter| b"\"\",a\n\x01"[*letter]).collect();
+            let record = first_record(&letters, b',');
             let measure = ItemMeasure::new(&rules(columns));
-            let (exact, up_to) = (measure.exact(&record), measure.exact_up_to(enough, &record));
+            let (exact, up_to) = (measure.exact(record), measure.exact_up_to(enough, record));
             prop_assert!(up_to <= exact);
             prop_assert!(up_to == exact || up_to > enough);
             prop_assert!(exact <= measure.upper_bound(record.len() as u64));
@@ -251,12 +277,9 @@ mod tests {
         ) {
             let letters: Vec<u8> =
                 runs.iter().flat_map(|(letter, length)| vec![b"\"\"a,\t\\\x01\xE3 \n"[*letter]; *length]).collect();
-            // Whatever ends a record ends it.
-            let format = RecordFormat::Csv(Dialect { delimiter, lenient_quotes: false });
-            let end = Cursor::at_start(EntryState::RecordStart).seek_record_end(&letters, format);
-            let record = &letters[..end.unwrap_or(letters.len())];
+            let record = first_record(&letters, delimiter);
             let copies = vec![copies; columns];
-            if let Some(together) = values_together_len(record, &copies, delimiter) {
+            if let Some(together) = values_together_len(RecordLooks::of(record, delimiter), &copies) {
                 prop_assert_eq!(together, values_len_one_by_one(record, &copies, delimiter));
             }
         }

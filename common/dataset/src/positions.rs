@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Csv, Grammar, JsonLines};
+use crate::blocks::{Csv, Grammar, JsonLines, MeasuredCsv};
 use crate::cut::{CutRules, Cutter, Record};
+use crate::dialect::Dialect;
 use crate::entries::EntryExit;
 use crate::format::RecordFormat;
 use crate::guess::Guess;
+use crate::looks::RecordLooks;
 use crate::machine::EntryState;
 use crate::range::{ByteRange, Window};
 use crate::record_walk::{FirstQuote, RecordWalk};
@@ -67,7 +69,10 @@ pub(crate) struct Walked {
 /// Walks the request's shard from the entry that is known or, if none is, likely.
 pub(crate) fn find_positions(request: &ScanRequest<'_>) -> Walked {
     match request.rules.format {
-        RecordFormat::Csv(dialect) => find_by(request, Csv { delimiter: dialect.delimiter }),
+        RecordFormat::Csv(Dialect { delimiter, .. }) if Cutter::new(request.rules).wants_looks() => {
+            find_by(request, MeasuredCsv { delimiter })
+        }
+        RecordFormat::Csv(Dialect { delimiter, .. }) => find_by(request, Csv { delimiter }),
         RecordFormat::JsonLines => find_by(request, JsonLines),
     }
 }
@@ -94,10 +99,10 @@ struct Misguessed {
     first_quote: FirstQuote,
 }
 
-fn walk_from(
+fn walk_from<G: Grammar>(
     request: &ScanRequest<'_>,
     entry: EntryState,
-    mut walk: RecordWalk<'_, impl Grammar>,
+    mut walk: RecordWalk<'_, G>,
     mut guess: Option<Guess<'_>>,
 ) -> Result<Walked, Misguessed> {
     let mut finder = Finder::new(request, entry);
@@ -126,8 +131,10 @@ fn walk_from(
             finder.take_whole_batch(start);
             continue;
         }
+        let before = walk.looks_before(start);
         let end = walk.next_end();
-        finder.take(start, end);
+        let looks = end.filter(|_| G::MEASURES).map(|end| walk.looks_before(end) - before);
+        finder.take(start, end, looks);
         last_end = end.or(last_end);
         open = end.is_none();
     }
@@ -248,12 +255,12 @@ impl<'a> Finder<'a> {
         self.positions.items += self.max_items;
     }
 
-    /// Takes the record that begins at index `start` and is terminated at `end`, if in the shard.
-    fn take(&mut self, start: usize, end: Option<usize>) {
+    /// Takes the record that begins at index `start` and is terminated at `end`, if in the shard, and holds `looks`.
+    fn take(&mut self, start: usize, end: Option<usize>, looks: Option<RecordLooks>) {
         let end_or_border = end.unwrap_or(self.window.bytes.len());
         let range = ByteRange::new(self.window.offset(start), self.window.offset(end_or_border));
         let crossing = end.is_none() && !self.ends_object;
-        if self.cutter.take(Record { range, crossing }, &self.window) {
+        if self.cutter.take(Record { range, crossing, looks }, &self.window) {
             self.begin_batch(start);
         }
         self.positions.items += 1;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Csv, Grammar, JsonLines};
+use crate::blocks::{Csv, Grammar, JsonLines, MeasuredCsv};
 use crate::columns::Columns;
 use crate::csv_records::CsvRecords;
 use crate::cut::{CutRules, Cutter, Record};
+use crate::dialect::Dialect;
 use crate::format::RecordFormat;
 use crate::item::{Batch, items_of};
 use crate::json_records::JsonRecords;
+use crate::looks::RecordLooks;
 use crate::machine::EntryState;
 use crate::positions::Checkpoint;
 use crate::problem::DataProblem;
@@ -60,7 +62,7 @@ pub struct SpanReader {
     /// Records of the batch in progress.
     records: Vec<ByteRange>,
     /// Records that follow them, found already and whole, at most [`FOUND_AT_ONCE`].
-    found: VecDeque<ByteRange>,
+    found: VecDeque<Found>,
     /// Offset from which more are looked for, not below `position`: no record is in progress there.
     found_to: u64,
     /// Ordinal of the batch in progress.
@@ -80,6 +82,13 @@ enum Filled {
     NeedMore { from: u64 },
     /// No item is left for it.
     End,
+}
+
+/// A record that was found.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    range: ByteRange,
+    looks: Option<RecordLooks>,
 }
 
 /// What there is of the next record.
@@ -170,24 +179,25 @@ impl SpanReader {
     /// The next record. One whose end is not in the input is given only if it is enough to know that it crosses.
     fn next_record(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Next, DataProblem> {
         let open = if self.found.is_empty() { self.find_records(window) } else { None };
-        let (start, shard_end) = (self.found.front().map(|record| record.start).or(open), self.shard.range.end);
+        let (start, shard_end) =
+            (self.found.front().map(|found| found.range.start).or(open), self.shard.range.end);
         if start.unwrap_or(window.end()) >= shard_end || (at_object_end && start.is_none()) {
             let offset = shard_end.min(window.end());
             return Err(DataProblem::ItemsMissing { offset, missing_items: self.items_left() });
         }
-        if let Some(range) = self.found.front() {
-            return Ok(Next::Record(Record { range: *range, crossing: range.end >= shard_end }));
+        if let Some(Found { range, looks }) = self.found.front().copied() {
+            return Ok(Next::Record(Record { range, crossing: range.end >= shard_end, looks }));
         }
         let Some(start) = open else { return Ok(Next::Open(None)) };
         let range = ByteRange::new(start, window.end());
         let shard_ends = range.end >= shard_end;
         if shard_ends && !self.shard.ends_object && !self.records.is_empty() {
-            return Ok(Next::Record(Record { range, crossing: true }));
+            return Ok(Next::Record(Record { range, crossing: true, looks: None }));
         }
         self.check_length(range)?;
         if at_object_end || shard_ends && self.shard.ends_object {
             self.check_quote(range, window)?;
-            return Ok(Next::Record(Record { range, crossing: !self.shard.ends_object }));
+            return Ok(Next::Record(Record { range, crossing: !self.shard.ends_object, looks: None }));
         }
         Ok(Next::Open(Some(start)))
     }
@@ -195,24 +205,27 @@ impl SpanReader {
     /// Looks for more whole records. If there is none, the start of one that is open where the input ends.
     fn find_records(&mut self, window: &Window<'_>) -> Option<u64> {
         match self.rules.format {
-            RecordFormat::Csv(dialect) => {
-                self.find_records_by(Csv { delimiter: dialect.delimiter }, window)
+            RecordFormat::Csv(Dialect { delimiter, .. }) if self.cutter.wants_looks() => {
+                self.find_records_by(MeasuredCsv { delimiter }, window)
             }
+            RecordFormat::Csv(Dialect { delimiter, .. }) => self.find_records_by(Csv { delimiter }, window),
             RecordFormat::JsonLines => self.find_records_by(JsonLines, window),
         }
     }
 
-    fn find_records_by(&mut self, grammar: impl Grammar, window: &Window<'_>) -> Option<u64> {
+    fn find_records_by<G: Grammar>(&mut self, grammar: G, window: &Window<'_>) -> Option<u64> {
         let from = self.found_to;
         let mut walk = RecordWalk::new(window.bytes_from(from), grammar, EntryState::RecordStart);
         while self.found.len() < FOUND_AT_ONCE {
-            let start = from + walk.next_start()? as u64;
+            let start = walk.next_start()?;
+            let before = walk.looks_before(start);
             let Some(end) = walk.next_end() else {
-                return self.found.is_empty().then_some(start);
+                return self.found.is_empty().then_some(from + start as u64);
             };
-            let end = from + end as u64;
-            self.found.push_back(ByteRange::new(start, end));
-            self.found_to = end + 1;
+            let looks = G::MEASURES.then(|| walk.looks_before(end) - before);
+            let range = ByteRange::new(from + start as u64, from + end as u64);
+            self.found.push_back(Found { range, looks });
+            self.found_to = range.end + 1;
         }
         None
     }

@@ -4,6 +4,7 @@ use fearless_simd::Level;
 use memchr::memchr;
 
 use crate::blocks::{BLOCK, BLOCKS, Carry, Chunk, Grammar};
+use crate::looks::RecordLooks;
 use crate::machine::{EntryState, QUOTE};
 use crate::range::count_newlines;
 
@@ -19,6 +20,8 @@ pub(crate) struct Place {
     carry: Carry,
     /// Line feeds before that.
     line_feeds: u64,
+    /// What the bytes before that hold, where the grammar measures.
+    looks: RecordLooks,
     /// The block of the chunk that it lies in.
     block: usize,
     /// What is not passed of that block.
@@ -56,7 +59,8 @@ impl<'a, G: Grammar> RecordWalk<'a, G> {
 
     fn begin(bytes: &'a [u8], grammar: G, entry: EntryState, chunk: usize, line_feeds: u64) -> Self {
         let carry = Carry::of(entry);
-        let place = Place { chunk, carry, line_feeds, block: 0, starts: 0, ends: 0 };
+        let looks = RecordLooks::default();
+        let place = Place { chunk, carry, line_feeds, looks, block: 0, starts: 0, ends: 0 };
         let (level, chunk) = (Level::new(), Chunk::empty(carry));
         let mut walk = Self { bytes, grammar, level, place, chunk, first_quote: None };
         walk.look();
@@ -105,6 +109,15 @@ impl<'a, G: Grammar> RecordWalk<'a, G> {
         let Place { line_feeds, block, .. } = self.place;
         let before = self.chunk.line_feeds[block] & !(u64::MAX << (index % BLOCK));
         line_feeds + u64::from(count_before(&self.chunk.line_feeds_to, block) + before.count_ones())
+    }
+
+    /// What lies before `index`, in the block of the start or end that was given last, for the difference to another such place:
+    /// all that a record holds, where the grammar measures.
+    pub(crate) fn looks_before(&self, index: usize) -> RecordLooks {
+        let Place { mut looks, block, .. } = self.place;
+        looks += self.chunk.looks_before[block];
+        looks += self.chunk.weights[block].sum(!(u64::MAX << (index % BLOCK)));
+        looks
     }
 
     /// The slice's first quote, if that is looked at already.
@@ -164,6 +177,7 @@ impl<'a, G: Grammar> RecordWalk<'a, G> {
             return None;
         }
         self.place.line_feeds += u64::from(count_before(&self.chunk.line_feeds_to, self.chunk.blocks));
+        self.place.looks += self.chunk.looks;
         self.place.chunk += CHUNK;
         self.place.carry = self.chunk.carry;
         self.look();
@@ -199,7 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::blocks::Csv;
+    use crate::blocks::{Csv, MeasuredCsv};
     use crate::format::RecordFormat;
 
     const CSV: Csv = Csv { delimiter: b',' };
@@ -271,6 +285,23 @@ mod tests {
                 prop_assert_eq!(walk.next_start(), None);
             }
             prop_assert_eq!(walk.finish(), (line_feeds(&bytes), memchr(QUOTE, &bytes)));
+        }
+
+        #[test]
+        fn a_walk_that_measures_finds_in_each_record_what_the_record_alone_holds(
+            bytes in any_bytes(),
+            steps in vec((0..60_u32, 1..9_000_usize), 1..40),
+        ) {
+            let mut walk = RecordWalk::new(&bytes, MeasuredCsv { delimiter: b',' }, EntryState::RecordStart);
+            for (count, distance) in steps.into_iter().cycle() {
+                let Some(start) = walk.next_start() else { break };
+                let before = walk.looks_before(start);
+                if count % 2 == 1 && walk.pass(count, start + distance).is_some() {
+                    continue;
+                }
+                let Some(end) = walk.next_end() else { break };
+                prop_assert_eq!(walk.looks_before(end) - before, RecordLooks::of(&bytes[start..end], b','));
+            }
         }
 
         #[test]
