@@ -1,9 +1,10 @@
-//! A way to a server that counts what comes back: connections are passed on byte by byte.
+//! A way to a server that counts what comes back, and may be slow: connections are passed on byte by byte.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -13,22 +14,64 @@ const PIECE: usize = 256 << 10;
 /// The way. Its threads end with their connections, or with this process.
 pub(crate) struct CountedWay {
     url: String,
-    answered: Arc<AtomicU64>,
+    answers: Arc<Answers>,
+}
+
+/// What comes back, over all connections.
+#[derive(Debug)]
+struct Answers {
+    bytes: AtomicU64,
+    pace: Option<Pace>,
+}
+
+/// So many bytes a second, and no more.
+#[derive(Debug)]
+struct Pace {
+    bytes_per_second: f64,
+    /// When the last of what was let through so far is over.
+    free_at: Mutex<Instant>,
+}
+
+impl Pace {
+    /// When `bytes` more are over. Nothing is saved up.
+    fn over_at(&self, bytes: usize) -> Instant {
+        let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *free_at = (*free_at).max(Instant::now()) + takes;
+        *free_at
+    }
+}
+
+impl Answers {
+    fn take(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(pace) = &self.pace {
+            std::thread::sleep(pace.over_at(bytes).saturating_duration_since(Instant::now()));
+        }
+    }
 }
 
 impl CountedWay {
     /// Stands before the server at `url`.
     pub(crate) fn to(url: &str) -> anyhow::Result<Self> {
+        Self::start(url, None)
+    }
+
+    /// The same, over which at most so many bytes come back in a second, on all connections together.
+    pub(crate) fn paced(url: &str, bytes_per_second: f64) -> anyhow::Result<Self> {
+        Self::start(url, Some(Pace { bytes_per_second, free_at: Mutex::new(Instant::now()) }))
+    }
+
+    fn start(url: &str, pace: Option<Pace>) -> anyhow::Result<Self> {
         let target = url.strip_prefix("http://").context("only plain HTTP is counted")?.to_owned();
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let way =
-            Self { url: format!("http://{}", listener.local_addr()?), answered: Arc::new(AtomicU64::new(0)) };
-        let answered = Arc::clone(&way.answered);
+        let answers = Arc::new(Answers { bytes: AtomicU64::new(0), pace });
+        let way = Self { url: format!("http://{}", listener.local_addr()?), answers: Arc::clone(&answers) };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A server that refuses ends the client's connection.
                 let Ok(server) = TcpStream::connect(&target) else { continue };
-                _ = pass_on(client, server, &answered);
+                _ = pass_on(client, server, &answers);
             }
         });
         Ok(way)
@@ -40,27 +83,27 @@ impl CountedWay {
 
     /// Bytes of all answers so far, heads included.
     pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.answers.bytes.load(Ordering::Relaxed)
     }
 }
 
-fn pass_on(client: TcpStream, server: TcpStream, answered: &Arc<AtomicU64>) -> std::io::Result<()> {
+fn pass_on(client: TcpStream, server: TcpStream, answers: &Arc<Answers>) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (client_in, server_in, answered) = (client.try_clone()?, server.try_clone()?, Arc::clone(answered));
-    std::thread::spawn(move || copy(client_in, server, &AtomicU64::new(0)));
-    std::thread::spawn(move || copy(server_in, client, &answered));
+    let (client_in, server_in, answers) = (client.try_clone()?, server.try_clone()?, Arc::clone(answers));
+    std::thread::spawn(move || copy(client_in, server, |_| {}));
+    std::thread::spawn(move || copy(server_in, client, |bytes| answers.take(bytes)));
     Ok(())
 }
 
-/// Until one side ends; then so does the other.
-fn copy(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
+/// Until one side ends; then so does the other. `take` is told of what comes before it is passed on.
+fn copy(mut from: TcpStream, mut to: TcpStream, take: impl Fn(usize)) {
     let mut piece = vec![0; PIECE];
     while let Ok(length @ 1..) = from.read(&mut piece) {
+        take(length);
         if to.write_all(&piece[..length]).is_err() {
             break;
         }
-        count.fetch_add(length as u64, Ordering::Relaxed);
     }
     // Whoever is gone needs no goodbye.
     _ = from.shutdown(Shutdown::Both);
@@ -70,6 +113,13 @@ fn copy(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_at_a_pace_is_over_one_after_another() {
+        let pace = Pace { bytes_per_second: 1e3, free_at: Mutex::new(Instant::now()) };
+        let first = pace.over_at(500);
+        assert_eq!(pace.over_at(1_000) - first, Duration::from_secs(1));
+    }
 
     #[test]
     fn answers_are_counted_and_requests_are_not() {

@@ -1,7 +1,8 @@
 //! What a run reads from an S3 server, beside the bare ranged GETs of the same object from the same server.
 //!
 //! A run scans each shard, cuts its batches, and calls a handler that does nothing; batches are as large as they get, so that what
-//! is left is reading. Bytes are counted on a way of their own, where nobody looks at the time.
+//! is left is reading. Both servers share the CPUs with the run; over a line as between two machines, the line is the limit. Bytes
+//! are counted on a way of their own, where nobody looks at the time.
 
 use crate::Settings;
 use crate::counted::CountedWay;
@@ -15,6 +16,9 @@ use crate::table::{Row, Table, Wanted};
 /// Items of a batch: the bound on its bytes cuts it before.
 const BATCH: usize = 10_000;
 
+/// Bytes a second of the line: an ordinary network between machines.
+const LINE: f64 = 125e6;
+
 /// Measures both, at each S3 server that there is.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> anyhow::Result<()> {
     if !has_etcd() {
@@ -26,29 +30,38 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> anyhow::Result<
         let s3 = S3::start(settings, &server)?;
         if matches!(server, s3_server::Kind::Embedded) {
             table.add(fetched(settings, &s3, &file)?);
+            let line = CountedWay::paced(s3.endpoint(), LINE)?;
+            table.add(speeds(settings, &s3, &file, (line.url(), "the embedded S3 over a line of 1 Gbit/s"))?);
         }
-        let fleet = Fleet::start(settings, &s3, s3.endpoint())?;
-        let (mut gets, mut runs) = (Vec::new(), Vec::new());
-        for round in 0..settings.repeat {
-            // Under a new name, lest a worker has some of it.
-            let key = format!("ranged-{round}.csv");
-            s3.put(&file, &key)?;
-            gets.push(s3.get_ranges(&file, &key)?);
-            runs.push(fleet.run(settings, &file, &key, BATCH, ("noop", ""))?);
-        }
-        let speed = |seconds: f64| file.bytes as f64 / seconds / 1e6;
-        table.add(Row {
-            what: format!(
-                "a run with large batches from {}, 2 workers, from its creation to its end",
-                server.name()
-            ),
-            unit: "MB/s",
-            value: Summary::of(runs).map(speed),
-            limit: Some(("ranged GETs, 2 at once".to_owned(), Summary::of(gets).map(speed))),
-            wanted: Some(Wanted::AtLeast(0.7, 0.9)),
-        });
+        table.add(speeds(settings, &s3, &file, (s3.endpoint(), server.name()))?);
     }
     Ok(())
+}
+
+/// How fast a run and bare GETs get through an object of the server, which is called `name` and reached at `endpoint`.
+fn speeds(
+    settings: &Settings,
+    s3: &S3,
+    file: &DataFile,
+    (endpoint, name): (&str, &str),
+) -> anyhow::Result<Row> {
+    let (client, fleet) = (s3.client_at(endpoint), Fleet::start(settings, s3, endpoint)?);
+    let (mut gets, mut runs) = (Vec::new(), Vec::new());
+    for round in 0..settings.repeat {
+        // Under a new name, lest a worker has some of it.
+        let key = format!("ranged-{round}.csv");
+        s3.put(file, &key)?;
+        gets.push(s3.get_ranges_by(&client, file, &key)?);
+        runs.push(fleet.run(settings, file, &key, BATCH, ("noop", ""))?);
+    }
+    let speed = |seconds: f64| file.bytes as f64 / seconds / 1e6;
+    Ok(Row {
+        what: format!("a run with large batches from {name}, 2 workers, from its creation to its end"),
+        unit: "MB/s",
+        value: Summary::of(runs).map(speed),
+        limit: Some(("ranged GETs, 2 at once".to_owned(), Summary::of(gets).map(speed))),
+        wanted: Some(Wanted::AtLeast(0.7, 0.9)),
+    })
 }
 
 /// What a run fetches; which server answers makes no difference to it.

@@ -45,7 +45,7 @@ impl S3 {
         let mut server = S3Server::start(settings, kind)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(CONNECTIONS).enable_all().build()?;
-        let client = connect(&server);
+        let client = connect(&server, &server.endpoint);
         server.wait_until(|| BUCKETS.iter().all(|bucket| runtime.block_on(has_bucket(&client, bucket))))?;
         Ok(Self { client, runtime, server })
     }
@@ -93,13 +93,23 @@ impl S3 {
         Ok(lines)
     }
 
+    /// A client that reaches the server at another URL.
+    pub(crate) fn client_at(&self, endpoint: &str) -> Client {
+        connect(&self.server, endpoint)
+    }
+
     /// Seconds that the object's bytes take in ranges of 8 MiB, with nothing done to them but being counted.
     pub(crate) fn get_ranges(&self, file: &DataFile, key: &str) -> anyhow::Result<f64> {
+        self.get_ranges_by(&self.client, file, key)
+    }
+
+    /// The same by another client.
+    pub(crate) fn get_ranges_by(&self, client: &Client, file: &DataFile, key: &str) -> anyhow::Result<f64> {
         let next = Arc::new(AtomicU64::new(0));
         let started = Instant::now();
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|_| {
-                let (client, key, next) = (self.client.clone(), key.to_owned(), Arc::clone(&next));
+                let (client, key, next) = (client.clone(), key.to_owned(), Arc::clone(&next));
                 self.runtime.spawn(get_some(client, key, file.bytes, next))
             })
             .collect();
@@ -135,12 +145,12 @@ async fn has_bucket(client: &Client, bucket: &str) -> bool {
     is_there || client.create_bucket().bucket(bucket).send().await.is_ok()
 }
 
-fn connect(server: &S3Server) -> Client {
+fn connect(server: &S3Server, endpoint: &str) -> Client {
     let keys = Credentials::new(&server.access_key, &server.secret_key, None, None, "bench");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .endpoint_url(&server.endpoint)
+        .endpoint_url(endpoint)
         .credentials_provider(keys)
         .force_path_style(true)
         .build();

@@ -160,7 +160,7 @@ impl Pieces {
             },
             _ => self.sources.read(&self.run.object, start..end).await?,
         };
-        self.fetch_ahead(start + piece.len() as u64);
+        self.fetch_ahead(start + piece.len() as u64, held_bytes);
         Ok(piece)
     }
 
@@ -175,12 +175,12 @@ impl Pieces {
         end.min(self.object_size())
     }
 
-    /// Begins to fetch the piece at `start` if the span surely needs it.
-    fn fetch_ahead(&mut self, start: u64) {
+    /// Begins to fetch the piece at `start` if the span surely needs it; `held_bytes` as in [`next`](Self::next).
+    fn fetch_ahead(&mut self, start: u64, held_bytes: u64) {
         if start >= self.span_end {
             return;
         }
-        let range = start..self.piece_end(start, 0);
+        let range = start..self.piece_end(start, held_bytes);
         let (sources, run) = (self.sources.clone(), Arc::clone(&self.run));
         let fetch = tokio::spawn(async move { sources.read(&run.object, range).await });
         self.ahead = Some(Ahead { start, fetch });

@@ -154,7 +154,8 @@ impl Cutter {
         }
     }
 
-    /// The size of one more item: measured only if an upper bound says that the JSON may not stay within its bound.
+    /// The size of one more item. One whose record was not looked at is measured only if an upper bound says that the JSON may not
+    /// stay within its bound.
     fn size(&mut self, record: Record, window: &Window<'_>) -> Size {
         if let Some(bytes) = record.looks.and_then(|looks| self.measure.of_looks(looks)) {
             if !self.stays_within(bytes) {

@@ -24,8 +24,8 @@ pub(crate) struct ItemMeasure {
 /// What an item takes from its record.
 #[derive(Debug, Clone)]
 enum Values {
-    /// How often the value of each column stands in the item.
-    Fields { copies: Vec<u64>, most_copies: u64, delimiter: u8 },
+    /// How often the value of each column stands in the item; `alike` if that is the same for all.
+    Fields { copies: Vec<u64>, alike: Option<u64>, most_copies: u64, delimiter: u8 },
     /// How often the record itself stands in it, and the parts of it that do; whether the object that it comes from is told
     /// apart from it, and how often that stands in it.
     Json { copies: u64, parts: Vec<JsonPath>, sourced: bool, sources: u64 },
@@ -47,7 +47,8 @@ impl ItemMeasure {
             None => (bare, vec![1; names.len()]),
         };
         let most_copies = copies.iter().copied().max().unwrap_or(0);
-        Self { fixed_bytes, values: Values::Fields { copies, most_copies, delimiter } }
+        let alike = copies.iter().all(|copies| *copies == most_copies).then_some(most_copies);
+        Self { fixed_bytes, values: Values::Fields { copies, alike, most_copies, delimiter } }
     }
 
     fn of_json(shape: Option<&ItemShape>, sourced: bool) -> Self {
@@ -91,14 +92,14 @@ impl ItemMeasure {
 
     /// Whether [`of_looks`](Self::of_looks) knows most items.
     pub(crate) fn knows_looks(&self) -> bool {
-        matches!(&self.values, Values::Fields { copies, .. } if alike(copies).is_some())
+        matches!(&self.values, Values::Fields { alike: Some(_), .. })
     }
 
     /// The bytes of the item of a record that holds `looks`. `None`: its values have to be told apart, for there are too many, or not
     /// as many copies of each.
     pub(crate) fn of_looks(&self, looks: RecordLooks) -> Option<u64> {
-        let Values::Fields { copies, .. } = &self.values else { return None };
-        let of_record = values_together_len(looks, copies)?;
+        let Values::Fields { copies, alike, .. } = &self.values else { return None };
+        let of_record = values_together_len(looks, copies.len(), *alike)?;
         Some(self.fixed_bytes.saturating_add(of_record))
     }
 
@@ -121,9 +122,9 @@ impl ItemMeasure {
     fn exact(&self, record: &[u8]) -> u64 {
         let of_record = match &self.values {
             Values::Fields { most_copies: 0, .. } => 0,
-            Values::Fields { copies, delimiter, .. } => {
+            Values::Fields { copies, alike, delimiter, .. } => {
                 let looks = RecordLooks::of(record, *delimiter);
-                values_together_len(looks, copies)
+                values_together_len(looks, copies.len(), *alike)
                     .unwrap_or_else(|| values_len_one_by_one(record, copies, *delimiter))
             }
             Values::Json { copies, parts, sourced, sources } => {
@@ -137,15 +138,10 @@ impl ItemMeasure {
     }
 }
 
-/// How many copies there are of each value, if of each as many.
-fn alike(copies: &[u64]) -> Option<u64> {
-    copies.first().copied().filter(|first| copies.iter().all(|copies| copies == first))
-}
-
 /// The bytes of all values of a record that holds `looks`, as [`ItemMeasure::of_looks`] says.
-fn values_together_len(looks: RecordLooks, copies: &[u64]) -> Option<u64> {
-    let is_told = looks.delimiters < copies.len() as u64;
-    alike(copies).filter(|_| is_told).map(|copies| looks.values_len.saturating_mul(copies))
+fn values_together_len(looks: RecordLooks, columns: usize, alike: Option<u64>) -> Option<u64> {
+    let is_told = looks.delimiters < columns as u64;
+    alike.filter(|_| is_told).map(|copies| looks.values_len.saturating_mul(copies))
 }
 
 fn values_len_one_by_one(record: &[u8], copies: &[u64], delimiter: u8) -> u64 {
@@ -272,14 +268,14 @@ mod tests {
         fn values_are_as_long_together_as_one_by_one(
             runs in vec((0..8_usize, prop_oneof![9 => 1..4_usize, 1 => 1..150_usize]), 0..60),
             columns in 1..100_usize,
-            copies in 1..3_u64,
+            alike in 1..3_u64,
             delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b' ')],
         ) {
             let letters: Vec<u8> =
                 runs.iter().flat_map(|(letter, length)| vec![b"\"\"a,\t\\\x01\xE3 \n"[*letter]; *length]).collect();
             let record = first_record(&letters, delimiter);
-            let copies = vec![copies; columns];
-            if let Some(together) = values_together_len(RecordLooks::of(record, delimiter), &copies) {
+            let copies = vec![alike; columns];
+            if let Some(together) = values_together_len(RecordLooks::of(record, delimiter), columns, Some(alike)) {
                 prop_assert_eq!(together, values_len_one_by_one(record, &copies, delimiter));
             }
         }

@@ -46,7 +46,8 @@ pub enum SpanStep {
 /// Cuts a composed shard again from a checkpoint on, and gives the items of its batches.
 ///
 /// It never reads by itself and keeps no bytes: each call gets the object's bytes from [`position`](Self::position) on. Where
-/// they end within a record, that record is looked at from its begin again when there are more.
+/// they end within a record, that record is looked at from its begin again when there are more: whoever gives twice as many each
+/// time has each byte looked at twice. What an input holds less than the one before is looked for again.
 #[derive(Debug, Clone)]
 pub struct SpanReader {
     rules: Arc<CutRules>,
@@ -132,6 +133,9 @@ impl SpanReader {
     /// A crossing record is read on beyond the shard, to its end. After an error the reader gives nothing more.
     pub fn next_batch(&mut self, input: &[u8], at_object_end: bool) -> Result<SpanStep, DataProblem> {
         let window = Window { base: self.position, bytes: input };
+        if window.end() < self.found_to {
+            self.forget_found();
+        }
         loop {
             match self.fill_batch(&window, at_object_end)? {
                 Filled::Batch => {}
@@ -171,7 +175,10 @@ impl SpanReader {
             }
             self.check_length(record.range)?;
             self.records.push(record.range);
-            self.found.pop_front();
+            if self.found.pop_front().is_none() {
+                // It is open, and the last: nothing follows it.
+                self.found_to = record.range.end;
+            }
         }
         Ok(if self.records.is_empty() { Filled::End } else { Filled::Batch })
     }
@@ -273,6 +280,14 @@ impl SpanReader {
         self.records.last().map_or(self.position, |record| window.end().min(record.end + 1))
     }
 
+    /// Begins anew at `position`: what was found is not in the input any more.
+    fn forget_found(&mut self) {
+        self.found.clear();
+        self.found_to = self.position;
+        self.records.clear();
+        self.cutter.close_batch();
+    }
+
     /// Moves to the batch after the one in progress.
     fn leave_batch(&mut self, window: &Window<'_>) {
         self.advance(self.batch_end(window), window);
@@ -286,5 +301,53 @@ impl SpanReader {
         self.newlines += window.newlines(ByteRange::new(self.position, to));
         self.position = to;
         self.found_to = self.found_to.max(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::header::Header;
+
+    /// A reader of all of an object without a header, of two items a batch.
+    fn reader_of(object: &[u8], items: u32) -> SpanReader {
+        let rules = CutRules {
+            max_items: 2,
+            max_input_bytes: 1_000,
+            envelope_bytes: 0,
+            header: Header { names: vec!["a".to_owned()], range: ByteRange::new(0, 0) },
+            format: RecordFormat::default(),
+            sourced: false,
+            max_record_bytes: 1_000,
+            shape: None,
+        };
+        let shard = SpanShard { range: ByteRange::new(0, object.len() as u64), ends_object: true, items };
+        SpanReader::new(Arc::new(rules), shard, Checkpoint { batch: 0, item: 0, offset: 0, newlines: 0 })
+    }
+
+    #[test]
+    fn a_shard_of_fewer_items_than_were_composed_is_told() {
+        for object in [&b"a\nb\nc\n"[..], b"a\nb\nc", b"a\nb\n\"c\"\r\n\n"] {
+            let mut reader = reader_of(object, 5);
+            assert!(matches!(reader.next_batch(object, true), Ok(SpanStep::Batch(_))));
+            let rest = &object[reader.position() as usize..];
+            let problem = DataProblem::ItemsMissing { offset: object.len() as u64, missing_items: 2 };
+            assert_eq!(reader.next_batch(rest, true), Err(problem));
+        }
+    }
+
+    #[test]
+    fn an_input_may_end_before_the_one_before_it() {
+        let object = b"a\nb\nc\nd\n";
+        let mut reader = reader_of(object, 4);
+        assert!(matches!(reader.next_batch(object, true), Ok(SpanStep::Batch(_))));
+        assert_eq!(reader.next_batch(&object[4..5], false), Ok(SpanStep::NeedMore));
+        let Ok(SpanStep::Batch(batch)) = reader.next_batch(&object[4..], true) else {
+            unreachable!("it is all there")
+        };
+        assert_eq!((batch.ordinal, batch.first_item, batch.bytes), (1, 2, ByteRange::new(4, 8)));
+        assert_eq!(batch.newlines_before, 2);
     }
 }

@@ -1,4 +1,4 @@
-//! A walk through all records of a shard, in their order.
+//! A walk through all records of a shard or of a part of it, in their order.
 
 use fearless_simd::Level;
 use memchr::memchr;
