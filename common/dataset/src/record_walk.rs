@@ -114,6 +114,9 @@ impl<'a, G: Grammar> RecordWalk<'a, G> {
     /// What lies before `index`, in the block of the start or end that was given last, for the difference to another such place:
     /// all that a record holds, where the grammar measures.
     pub(crate) fn looks_before(&self, index: usize) -> RecordLooks {
+        if !G::MEASURES {
+            return RecordLooks::default();
+        }
         let Place { mut looks, block, .. } = self.place;
         looks += self.chunk.looks_before[block];
         looks += self.chunk.weights[block].sum(!(u64::MAX << (index % BLOCK)));
