@@ -12,7 +12,7 @@ use crate::harness::{
 /// Shorter than the defaults, so that losses are noticed soon.
 const LEASES: &str = "[leases]\nttl_seconds = 5\nleader_ttl_seconds = 3\n";
 /// Far beyond what any of it takes.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A fleet with a run in progress that writes rows into a database.
 struct Story {
