@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn what_goes_at_a_pace_is_over_one_after_another() {
-        let pace = Pace { bytes_per_second: 1e3, free_at: Mutex::new(Instant::now()) };
-        let first = pace.over_at(500);
-        assert_eq!(pace.over_at(1_000) - first, Duration::from_secs(1));
+        let pace = Pace { bytes_per_second: 1.0, free_at: Mutex::new(Instant::now()) };
+        let first = pace.over_at(3_600);
+        assert_eq!(pace.over_at(10) - first, Duration::from_secs(10));
     }
 
     #[test]

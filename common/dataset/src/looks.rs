@@ -1,7 +1,7 @@
 //! How long the values of CSV records are as JSON, sixty-four bytes at a time.
 //!
-//! Each byte of a record has a weight: the bytes that it takes in JSON, none if it only tells values apart. Where a record begins
-//! and ends, what lies before is subtracted from what lies before.
+//! Each byte of a record has a weight: the bytes that it takes in JSON, none if it only tells values apart. A record's length is the
+//! sum of all weights before its end without those before its start.
 
 use std::ops::{AddAssign, Sub};
 
