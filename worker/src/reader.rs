@@ -265,6 +265,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_record_of_many_pieces_is_read_in_larger_ones_each_once() {
+        let long = vec![b'x'; 7 << 20];
+        let csv = [&b"id,text\n1,"[..], &long, b"\n2,b\n"].concat();
+        let (store, _) = MemoryStore::with("users.csv", csv.clone());
+        let batches = read_all(Arc::clone(&store), &csv, ByteRange::new(8, csv.len() as u64), &[0]).await;
+        assert_eq!(batches[0].items[0].get("text").unwrap().len(), long.len());
+        let reads = store.reads.lock().unwrap().clone();
+        assert!(reads.len() <= 5, "{reads:?}");
+        assert_eq!(reads.iter().map(|read| read.end - read.start).sum::<u64>(), csv.len() as u64 - 8);
+    }
+
+    #[tokio::test]
     async fn what_goes_on_beyond_a_shard_is_read_with_its_last_piece() {
         let csv = csv(8000);
         let (store, _) = MemoryStore::with("users.csv", csv.clone());
