@@ -1,15 +1,18 @@
 //! A set of numbers kept as disjoint ranges: a million finished batches in a few bytes.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 /// A set of `u32` as sorted, disjoint, non-adjacent half-open ranges.
+///
+/// Sets shrink from their front, or grow at their end, or nearly so: there a change costs nothing worth counting. Elsewhere it
+/// moves the ranges between it and the nearer end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<(u32, u32)>", into = "Vec<(u32, u32)>")]
 pub struct RangeSet {
-    ranges: BTreeMap<u32, u32>,
+    ranges: VecDeque<(u32, u32)>,
     len: u64,
 }
 
@@ -43,12 +46,12 @@ impl RangeSet {
 
     /// The smallest number in it.
     pub fn first(&self) -> Option<u32> {
-        self.ranges.first_key_value().map(|(start, _)| *start)
+        self.ranges.front().map(|(start, _)| *start)
     }
 
     /// The largest number in it.
     pub fn last(&self) -> Option<u32> {
-        self.ranges.last_key_value().map(|(_, end)| end - 1)
+        self.ranges.back().map(|(_, end)| end - 1)
     }
 
     /// The ranges in ascending order.
@@ -63,7 +66,8 @@ impl RangeSet {
 
     /// True if `value` is in it.
     pub fn contains(&self, value: u32) -> bool {
-        self.ranges.range(..=value).next_back().is_some_and(|(_, end)| value < *end)
+        let at = self.ranges.partition_point(|(_, end)| *end <= value);
+        self.ranges.get(at).is_some_and(|(start, _)| *start <= value)
     }
 
     /// Adds `value`; false if it was there.
@@ -85,40 +89,59 @@ impl RangeSet {
         if range.is_empty() {
             return;
         }
-        let (mut start, mut end) = (range.start, range.end);
         // Whatever touches the new range melts into it, adjacent ranges included.
-        while let Some((s, e)) = self.ranges.range(..=end).next_back().map(|(s, e)| (*s, *e)) {
-            if e < start {
-                break;
-            }
-            self.ranges.remove(&s);
-            self.len -= u64::from(e - s);
-            start = start.min(s);
-            end = end.max(e);
+        let from = self.first_where(|(_, end)| end >= range.start);
+        let to = self.first_where(|(start, _)| start > range.end);
+        if from == to {
+            self.ranges.insert(from, (range.start, range.end));
+            self.len += u64::from(range.end - range.start);
+            return;
         }
-        self.ranges.insert(start, end);
-        self.len += u64::from(end - start);
+        let (start, end) = (self.ranges[from].0.min(range.start), self.ranges[to - 1].1.max(range.end));
+        self.len += u64::from(end - start) - self.numbers_in(from..to);
+        self.ranges[from] = (start, end);
+        self.drop_ranges(from + 1..to);
     }
 
     /// Removes all of `range`.
     pub fn remove_range(&mut self, range: Range<u32>) {
-        if range.is_empty() {
+        let from = self.first_where(|(_, end)| end > range.start);
+        let to = self.first_where(|(start, _)| start >= range.end);
+        if range.is_empty() || from == to {
             return;
         }
-        while let Some((s, e)) = self.ranges.range(..range.end).next_back().map(|(s, e)| (*s, *e)) {
-            if e <= range.start {
-                break;
+        let (before, after) = ((self.ranges[from].0, range.start), (range.end, self.ranges[to - 1].1));
+        let rest = [before, after].into_iter().filter(|(start, end)| start < end);
+        self.len -= self.numbers_in(from..to);
+        let mut kept = from;
+        for (start, end) in rest {
+            self.len += u64::from(end - start);
+            if kept < to {
+                self.ranges[kept] = (start, end);
+            } else {
+                self.ranges.insert(kept, (start, end));
             }
-            self.ranges.remove(&s);
-            self.len -= u64::from(e - s);
-            if s < range.start {
-                self.ranges.insert(s, range.start);
-                self.len += u64::from(range.start - s);
-            }
-            if e > range.end {
-                self.ranges.insert(range.end, e);
-                self.len += u64::from(e - range.end);
-            }
+            kept += 1;
+        }
+        self.drop_ranges(kept..to);
+    }
+
+    /// Index of the first range for which `holds`, which holds for all after it, too.
+    fn first_where(&self, holds: impl Fn((u32, u32)) -> bool) -> usize {
+        match self.ranges.back() {
+            Some(last) if holds(*last) => self.ranges.partition_point(|range| !holds(*range)),
+            _ => self.ranges.len(),
+        }
+    }
+
+    /// How many numbers the ranges of these indexes hold.
+    fn numbers_in(&self, indexes: Range<usize>) -> u64 {
+        self.ranges.range(indexes).map(|(start, end)| u64::from(end - start)).sum()
+    }
+
+    fn drop_ranges(&mut self, indexes: Range<usize>) {
+        if !indexes.is_empty() {
+            self.ranges.drain(indexes);
         }
     }
 
@@ -153,7 +176,7 @@ impl RangeSet {
 
     /// Takes up to `count` numbers from the front, all from the first range.
     pub fn take_front(&mut self, count: u32) -> Option<Range<u32>> {
-        let (start, end) = self.ranges.first_key_value().map(|(s, e)| (*s, *e))?;
+        let (start, end) = self.ranges.front().copied()?;
         let taken = start..end.min(start.saturating_add(count));
         self.remove_range(taken.clone());
         Some(taken)
@@ -184,7 +207,16 @@ impl FromIterator<Range<u32>> for RangeSet {
 
 impl FromIterator<u32> for RangeSet {
     fn from_iter<I: IntoIterator<Item = u32>>(values: I) -> Self {
-        values.into_iter().map(|value| value..value + 1).collect()
+        let mut set = RangeSet::new();
+        let mut values = values.into_iter().peekable();
+        while let Some(start) = values.next() {
+            let mut end = start + 1;
+            while values.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            set.insert_range(start..end);
+        }
+        set
     }
 }
 
