@@ -6,7 +6,7 @@ use crate::columns::Columns;
 use crate::csv_records::CsvRecords;
 use crate::dialect::{Dialect, HeaderLocation, Limits};
 use crate::header::{ProbeError, probe};
-use crate::item::items_of;
+use crate::items::Items;
 use crate::machine::EntryState;
 use crate::problem::DataProblem;
 use crate::range::{ByteRange, Window};
@@ -66,7 +66,7 @@ impl CsvToJsonLines {
         let Some(columns) = self.columns(at_end)? else { return Ok(()) };
         let (records, rest) = self.complete_records(at_end)?;
         let window = Window { base: self.base, bytes: &self.pending };
-        for item in items_of(CsvRecords::new(&columns, self.dialect.delimiter, &records, &window, 0)) {
+        for item in &Items::new(CsvRecords::new(&columns, self.dialect.delimiter, &records, &window, 0)) {
             if item.problem().is_none() {
                 item.write_json(out);
             } else {

@@ -93,6 +93,11 @@ impl CsvRecords {
         newlines[index]
     }
 
+    /// Whether none has a problem.
+    pub(crate) fn are_readable(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     pub(crate) fn problem(&self, index: usize) -> Option<ItemProblem> {
         self.problems.get(index).copied().flatten()
     }

@@ -122,6 +122,11 @@ impl Cutter {
             .map_or(0, |bytes| self.measure.certain_record_bytes(items, bytes))
     }
 
+    /// The most items of a batch; at least one.
+    pub(crate) fn max_items(&self) -> u32 {
+        self.max_items
+    }
+
     /// Whether records should be looked at as they are found: their items can be measured by that, and are likely to be.
     pub(crate) fn wants_looks(&self) -> bool {
         let usual = u64::from(self.max_items).saturating_mul(USUAL_RECORD_BYTES);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::columns::empty_item_bytes;
 use crate::csv_records::CsvRecords;
 use crate::item_field::Field;
+use crate::items::Items;
 use crate::json::{self, JsonError, Members};
 use crate::json_path::{JsonPath, PathStep};
 use crate::json_records::JsonRecords;
@@ -19,7 +20,7 @@ pub struct Batch {
     /// Ordinal within the shard of its first item.
     pub first_item: u32,
     /// Its items in order; at least one.
-    pub items: Vec<Item>,
+    pub items: Items,
     /// From its first item's first byte to just past the CR or LF that ends its last.
     pub bytes: ByteRange,
     /// Line feeds between the shard's start and the batch.
@@ -42,10 +43,18 @@ pub(crate) enum Records {
 }
 
 impl Records {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Csv(records) => records.len(),
             Self::Json(records) => records.len(),
+        }
+    }
+
+    /// Whether none has a problem.
+    pub(crate) fn are_readable(&self) -> bool {
+        match self {
+            Self::Csv(records) => records.are_readable(),
+            Self::Json(records) => records.are_readable(),
         }
     }
 }
@@ -80,6 +89,10 @@ pub enum ItemProblem {
 }
 
 impl Item {
+    pub(crate) fn new(records: Arc<Records>, index: usize) -> Self {
+        Self { records, index }
+    }
+
     /// The record's bytes in the object, without its terminator.
     pub fn bytes(&self) -> ByteRange {
         match &*self.records {
@@ -258,10 +271,4 @@ impl Item {
         }
         path.find_in_text(records.value(self.index))
     }
-}
-
-/// The items of one batch.
-pub(crate) fn items_of(records: impl Into<Records>) -> Vec<Item> {
-    let records = Arc::new(records.into());
-    (0..records.len()).map(|index| Item { records: Arc::clone(&records), index }).collect()
 }

@@ -62,18 +62,34 @@ fn escapes<S: Simd>(bytes: u8x64<S>) -> u64 {
 
 /// Writes `text` as a JSON string with its quotes.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
-    let bytes = text.as_bytes();
-    let mut from = 0;
+    let (blocks, rest) = text.as_bytes().as_chunks::<16>();
     out.push(b'"');
+    for block in blocks {
+        if block.iter().fold(false, |escaped, byte| escaped | is_escaped(*byte)) {
+            write_bytes(block, out);
+        } else {
+            out.extend_from_slice(block);
+        }
+    }
+    write_bytes(rest, out);
+    out.push(b'"');
+}
+
+/// Whether a byte of text cannot stand in a JSON string as it is.
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut from = 0;
     for (index, byte) in bytes.iter().enumerate() {
-        if ESCAPED_LEN[usize::from(*byte)] > 1 {
+        if is_escaped(*byte) {
             out.extend_from_slice(&bytes[from..index]);
             write_escaped(*byte, out);
             from = index + 1;
         }
     }
     out.extend_from_slice(&bytes[from..]);
-    out.push(b'"');
 }
 
 fn write_escaped(byte: u8, out: &mut Vec<u8>) {

@@ -66,6 +66,11 @@ impl JsonRecords {
         self.records[index].newlines_before
     }
 
+    /// Whether none has a problem.
+    pub(crate) fn are_readable(&self) -> bool {
+        self.records.iter().all(|record| record.problem.is_none())
+    }
+
     pub(crate) fn problem(&self, index: usize) -> Option<ItemProblem> {
         self.records[index].problem
     }

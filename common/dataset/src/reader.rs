@@ -11,7 +11,8 @@ use crate::csv_records::CsvRecords;
 use crate::cut::{CutRules, Cutter, Record};
 use crate::dialect::Dialect;
 use crate::format::RecordFormat;
-use crate::item::{Batch, items_of};
+use crate::item::Batch;
+use crate::items::Items;
 use crate::json_records::JsonRecords;
 use crate::looks::RecordLooks;
 use crate::machine::EntryState;
@@ -66,6 +67,8 @@ pub struct SpanReader {
     found: VecDeque<Found>,
     /// Offset from which more are looked for, not below `position`: no record is in progress there.
     found_to: u64,
+    /// Where the input ended when more were looked for in vain.
+    searched_to: Option<u64>,
     /// Ordinal of the batch in progress.
     batch: u32,
     /// Ordinal of its first item.
@@ -113,6 +116,7 @@ impl SpanReader {
             records: Vec::new(),
             found: VecDeque::new(),
             found_to: start.offset,
+            searched_to: None,
             batch: start.batch,
             item: start.item,
         }
@@ -161,6 +165,9 @@ impl SpanReader {
 
     /// Adds records to the batch in progress until it is complete.
     fn fill_batch(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Filled, DataProblem> {
+        if self.fill_by_count(window)? {
+            return Ok(Filled::Batch);
+        }
         while self.items_left() > 0 && (self.records.is_empty() || self.cutter.has_room()) {
             let record = match self.next_record(window, at_object_end)? {
                 Next::Record(record) => record,
@@ -181,6 +188,31 @@ impl SpanReader {
             }
         }
         Ok(if self.records.is_empty() { Filled::End } else { Filled::Batch })
+    }
+
+    /// Takes as many records as a batch holds at most, where these are certain to be one, whatever they hold.
+    fn fill_by_count(&mut self, window: &Window<'_>) -> Result<bool, DataProblem> {
+        let items = self.cutter.max_items() as usize;
+        if !self.records.is_empty() || self.items_left() as usize <= items || items >= FOUND_AT_ONCE {
+            return Ok(false);
+        }
+        if self.found.len() <= items && self.searched_to != Some(window.end()) {
+            self.find_records(window);
+        }
+        let (Some(first), Some(last), Some(next)) =
+            (self.found.front(), self.found.get(items - 1), self.found.get(items))
+        else {
+            return Ok(false);
+        };
+        let is_certain = next.range.start - first.range.start <= self.cutter.certain_batch_bytes();
+        if !is_certain || last.range.end >= self.shard.range.end {
+            return Ok(false);
+        }
+        self.records.extend(self.found.drain(..items).map(|found| found.range));
+        for record in &self.records {
+            self.check_length(*record)?;
+        }
+        Ok(true)
     }
 
     /// The next record. One whose end is not in the input is given only if it is enough to know that it crosses.
@@ -224,9 +256,13 @@ impl SpanReader {
         let from = self.found_to;
         let mut walk = RecordWalk::new(window.bytes_from(from), grammar, EntryState::RecordStart);
         while self.found.len() < FOUND_AT_ONCE {
-            let start = walk.next_start()?;
+            let Some(start) = walk.next_start() else {
+                self.searched_to = Some(window.end());
+                return None;
+            };
             let before = walk.looks_before(start);
             let Some(end) = walk.next_end() else {
+                self.searched_to = Some(window.end());
                 return self.found.is_empty().then_some(from + start as u64);
             };
             let looks = G::MEASURES.then(|| walk.looks_before(end) - before);
@@ -262,10 +298,10 @@ impl SpanReader {
         let items = match self.rules.format {
             RecordFormat::Csv(dialect) => {
                 let (columns, delimiter) = (&self.columns, dialect.delimiter);
-                items_of(CsvRecords::new(columns, delimiter, &self.records, window, newlines_before))
+                Items::new(CsvRecords::new(columns, delimiter, &self.records, window, newlines_before))
             }
             RecordFormat::JsonLines => {
-                items_of(JsonRecords::new(&self.records, window, newlines_before, self.rules.sourced))
+                Items::new(JsonRecords::new(&self.records, window, newlines_before, self.rules.sourced))
             }
         };
         Batch { ordinal: self.batch, first_item: self.item, items, bytes, newlines_before }

@@ -373,7 +373,11 @@ fn items(object: &[u8]) -> Vec<warifu_dataset::Item> {
     let tested = Tested { object, case: &case, plan, rules: Arc::new(rules) };
     let (shards, problem) = tested.compose();
     assert_eq!(problem, None);
-    shards.iter().flat_map(|shard| tested.read(shard, 0).unwrap()).flat_map(|batch| batch.items).collect()
+    shards
+        .iter()
+        .flat_map(|shard| tested.read(shard, 0).unwrap())
+        .flat_map(|batch| batch.items.to_vec())
+        .collect()
 }
 
 #[test]
