@@ -85,9 +85,7 @@ impl Lease {
     /// Every batch that no answered report covers.
     pub(crate) fn batches(&self) -> RangeSet {
         let mut all = self.not_in_a_report();
-        for batch in self.reported.keys() {
-            all.insert(*batch);
-        }
+        all.union_with(&self.reported.keys().copied().collect());
         all
     }
 
@@ -95,9 +93,7 @@ impl Lease {
     pub(crate) fn not_in_a_report(&self) -> RangeSet {
         let mut batches = self.not_begun.clone();
         batches.union_with(&self.running);
-        for batch in self.done.keys() {
-            batches.insert(*batch);
-        }
+        batches.union_with(&self.done.keys().copied().collect());
         batches
     }
 

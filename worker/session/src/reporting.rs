@@ -123,6 +123,32 @@ impl Lease {
     fn begin_report(&mut self, flush_bytes: u64) -> (ReportNumber, RangeSet) {
         let number = ReportNumber(self.next_report);
         self.next_report += 1;
+        let batches = if self.done_bytes < flush_bytes && self.done.len() as u64 <= MAX_REPORT_BATCHES {
+            self.report_all()
+        } else {
+            self.report_first(flush_bytes)
+        };
+        if self.done.is_empty() {
+            self.first_done_at = None;
+        }
+        self.reports.insert(number, Unanswered::Storing(batches.clone()));
+        (number, batches)
+    }
+
+    fn report_all(&mut self) -> RangeSet {
+        let mut done = std::mem::take(&mut self.done);
+        let batches = done.keys().copied().collect();
+        self.done_bytes = 0;
+        if self.reported.is_empty() {
+            self.reported.append(&mut done);
+        } else {
+            // Appending would go through all that is there.
+            self.reported.extend(done);
+        }
+        batches
+    }
+
+    fn report_first(&mut self, flush_bytes: u64) -> RangeSet {
         let mut batches = RangeSet::new();
         let mut bytes = 0;
         while batches.len() < MAX_REPORT_BATCHES
@@ -134,11 +160,7 @@ impl Lease {
             batches.insert(batch);
             self.reported.insert(batch, done);
         }
-        if self.done.is_empty() {
-            self.first_done_at = None;
-        }
-        self.reports.insert(number, Unanswered::Storing(batches.clone()));
-        (number, batches)
+        batches
     }
 
     fn report(&self, number: ReportNumber, batches: &RangeSet, parts: StoredParts) -> Report {

@@ -321,12 +321,12 @@ impl SessionState {
         let stopped = lease.running.intersection(batches).len();
         lease.not_begun.subtract(batches);
         lease.running.subtract(batches);
-        for batch in batches.iter() {
-            if let Some(done) = lease.done.remove(&batch) {
+        for range in batches.ranges() {
+            for (_, done) in lease.done.extract_if(range.clone(), |_, _| true) {
                 lease.done_bytes -= done.buffered_bytes;
                 self.unacknowledged_bytes -= done.buffered_bytes;
             }
-            if let Some(done) = lease.reported.remove(&batch) {
+            for (_, done) in lease.reported.extract_if(range, |_, _| true) {
                 self.unacknowledged_bytes -= done.buffered_bytes;
             }
         }
