@@ -122,6 +122,9 @@ fn succeeded_lines<'a>(
 
 /// Items as the handler got them; those that have no shape, and so never reached it, as they are in the data.
 fn failed_lines(shape: Option<&ItemShape>, place: &BatchPlace, batch: &Batch, decided: &Decided) -> Lines {
+    if decided.failed.is_empty() {
+        return Lines::default();
+    }
     let mut line = LineWriter::new(place, status_of(decided.call), 0);
     for group in &decided.failed {
         let reason = reason(&group.failure);
@@ -200,8 +203,10 @@ impl LineWriter {
     }
 
     fn begin(&mut self, offset: u32) {
-        let (index, middle) = (self.first_index + u64::from(offset), &self.middle);
-        write!(self.text, r#"{{"index":{index}{middle}"#).expect("memory takes all that is written to it");
+        let index = self.first_index + u64::from(offset);
+        self.raw(r#"{"index":"#);
+        self.raw(itoa::Buffer::new().format(index));
+        self.text.extend_from_slice(self.middle.as_bytes());
     }
 
     fn source(&mut self, place: SourcePlace) {

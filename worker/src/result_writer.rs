@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use warifu_common::model::protocol::RunFault;
 use warifu_common::model::{LeaseId, PartRef, ReportNumber};
 use warifu_common::object_store::{ObjectLocation, ObjectStore};
@@ -28,13 +28,11 @@ pub(crate) struct PartsOrder {
 /// Encodes and uploads the parts of a report.
 pub(crate) async fn store_parts(
     store: Arc<dyn ObjectStore>,
-    mut order: PartsOrder,
+    order: PartsOrder,
 ) -> Result<StoredParts, RunFault> {
     let context = Arc::clone(&order.run.context);
-    let (succeeded, failed) = order.joined_lines();
+    let (succeeded, failed) = order.file_lines();
     let (inline_outputs, inline_outputs_truncated) = order.inline_outputs(context.inline_output_bytes);
-    // What is needed of them is copied: while parts are stored, memory holds it once.
-    order.lines = Vec::new();
     let (bucket, prefix) = context.results.as_ref().unwrap_or(&context.failures);
     let upload = Upload { store: &*store, bucket, prefix, order: &order };
     Ok(StoredParts {
@@ -46,10 +44,10 @@ pub(crate) async fn store_parts(
 }
 
 impl PartsOrder {
-    fn joined_lines(&self) -> (Lines, Lines) {
+    fn file_lines(&self) -> (FileLines, FileLines) {
         (
-            join(self.lines.iter().map(|lines| &lines.succeeded)),
-            join(self.lines.iter().map(|lines| &lines.failed)),
+            self.lines.iter().map(|lines| &lines.succeeded).collect(),
+            self.lines.iter().map(|lines| &lines.failed).collect(),
         )
     }
 
@@ -74,14 +72,25 @@ impl PartsOrder {
     }
 }
 
-fn join<'a>(parts: impl Iterator<Item = &'a Lines> + Clone) -> Lines {
-    let mut text = BytesMut::with_capacity(parts.clone().map(|lines| lines.text.len()).sum());
-    let mut count = 0;
-    for lines in parts {
-        text.extend_from_slice(&lines.text);
-        count += lines.count;
+/// The lines of a file as its batches left them, one after another.
+#[derive(Debug, Default)]
+struct FileLines {
+    parts: Vec<Bytes>,
+    /// Items that they stand for.
+    count: u64,
+}
+
+impl<'a> FromIterator<&'a Lines> for FileLines {
+    fn from_iter<I: IntoIterator<Item = &'a Lines>>(lines: I) -> Self {
+        let mut file = Self::default();
+        for lines in lines {
+            file.count += lines.count;
+            if !lines.text.is_empty() {
+                file.parts.push(lines.text.clone());
+            }
+        }
+        file
     }
-    Lines { text: text.freeze(), count }
 }
 
 struct Upload<'a> {
@@ -92,15 +101,15 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    async fn store_part(&self, class: &str, lines: Lines) -> Result<Option<PartRef>, RunFault> {
+    async fn store_part(&self, class: &str, lines: FileLines) -> Result<Option<PartRef>, RunFault> {
         // Outputs that are empty arrays leave nothing to write.
-        if lines.text.is_empty() {
+        if lines.parts.is_empty() {
             return Ok(None);
         }
         let form = self.order.form();
         let name = part_name(class, self.order.lease, self.order.number, form);
         let location = ObjectLocation::new(self.bucket, format!("{}{name}", self.prefix));
-        let body = encode(form, lines.text).await?;
+        let body = encode(form, lines.parts).await?;
         let stored = with_patience(|| self.store.put(&location, body.clone(), form.content_type())).await;
         let stored = stored.map_err(|error| fault::results_unwritable(&error))?;
         Ok(Some(PartRef { name, size_bytes: stored.size, item_count: lines.count }))
@@ -111,11 +120,8 @@ fn part_name(class: &str, lease: LeaseId, number: ReportNumber, form: FileForm) 
     format!("{class}_{lease}-{number}.{}", form.extension())
 }
 
-async fn encode(form: FileForm, text: Bytes) -> Result<Bytes, RunFault> {
-    if form == FileForm::default() {
-        return Ok(text);
-    }
-    tokio::task::spawn_blocking(move || form.encode(text))
+async fn encode(form: FileForm, parts: Vec<Bytes>) -> Result<Bytes, RunFault> {
+    tokio::task::spawn_blocking(move || form.encode(&parts))
         .await
         .map_err(|_| fault::unreadable_here("a result file could not be encoded; report this as a bug"))
 }

@@ -60,44 +60,70 @@ impl FileForm {
         }
     }
 
-    /// The bytes of a file with these entries, each with a line feed behind it and none within. The same entries give the same
-    /// bytes. Compression takes a processor for a while: call it where that blocks nobody.
-    pub fn encode(self, entries: Bytes) -> Bytes {
-        let text = match self.output_type {
-            OutputType::Jsonl => entries,
-            OutputType::Json => array(&entries),
+    /// The bytes of a file with these entries, one after another in `parts`: each with a line feed behind it and none within. The
+    /// same entries give the same bytes. Compression takes a processor for a while: call it where that blocks nobody.
+    pub fn encode(self, parts: &[Bytes]) -> Bytes {
+        let array;
+        let parts = match self.output_type {
+            OutputType::Jsonl => parts,
+            OutputType::Json => {
+                array = [array_of(parts)];
+                &array
+            }
         };
         match self.compression {
-            Compression::None => text,
-            Compression::Gzip => gzip(&text),
-            Compression::Zstd => zstd(&text),
+            Compression::None => joined(parts),
+            Compression::Gzip => gzip(parts),
+            Compression::Zstd => zstd(parts),
         }
     }
 }
 
-fn array(entries: &[u8]) -> Bytes {
-    let elements = entries.strip_suffix(b"\n").unwrap_or(entries);
-    let mut text = BytesMut::with_capacity(elements.len() + 2);
-    text.extend_from_slice(b"[");
-    text.extend(elements.iter().map(|byte| if *byte == b'\n' { b',' } else { *byte }));
-    text.extend_from_slice(b"]");
+fn length(parts: &[Bytes]) -> usize {
+    parts.iter().map(Bytes::len).sum()
+}
+
+fn joined(parts: &[Bytes]) -> Bytes {
+    if let [only] = parts {
+        return only.clone();
+    }
+    let mut text = BytesMut::with_capacity(length(parts));
+    parts.iter().for_each(|part| text.extend_from_slice(part));
     text.freeze()
 }
 
-fn gzip(text: &[u8]) -> Bytes {
-    let mut encoder =
-        GzEncoder::new(Vec::with_capacity(text.len() / 4), flate2::Compression::new(GZIP_LEVEL));
-    encoder.write_all(text).expect("writing to memory does not fail");
+fn array_of(parts: &[Bytes]) -> Bytes {
+    let mut text = BytesMut::with_capacity(length(parts) + 2);
+    text.extend_from_slice(b"[");
+    for part in parts {
+        text.extend(part.iter().map(|byte| if *byte == b'\n' { b',' } else { *byte }));
+    }
+    match text.last_mut() {
+        Some(last) if *last == b',' => *last = b']',
+        _ => text.extend_from_slice(b"]"),
+    }
+    text.freeze()
+}
+
+fn gzip(parts: &[Bytes]) -> Bytes {
+    let room = Vec::with_capacity(length(parts) / 4);
+    let mut encoder = GzEncoder::new(room, flate2::Compression::new(GZIP_LEVEL));
+    for part in parts {
+        encoder.write_all(part).expect("writing to memory does not fail");
+    }
     encoder.finish().expect("writing to memory does not fail").into()
 }
 
 /// The frame has its content's size and a checksum, so that a cut or changed file shows when it is read.
-fn zstd(text: &[u8]) -> Bytes {
-    let mut encoder = zstd::Encoder::new(Vec::with_capacity(text.len() / 4), ZSTD_LEVEL)
+fn zstd(parts: &[Bytes]) -> Bytes {
+    let length = length(parts);
+    let mut encoder = zstd::Encoder::new(Vec::with_capacity(length / 4), ZSTD_LEVEL)
         .expect("the level is one that Zstandard has");
     encoder.include_checksum(true).expect("a fresh encoder takes it");
-    encoder.set_pledged_src_size(Some(text.len() as u64)).expect("a fresh encoder takes it");
-    encoder.write_all(text).expect("writing to memory does not fail");
+    encoder.set_pledged_src_size(Some(length as u64)).expect("a fresh encoder takes it");
+    for part in parts {
+        encoder.write_all(part).expect("writing to memory does not fail");
+    }
     encoder.finish().expect("writing to memory does not fail").into()
 }
 
@@ -138,10 +164,11 @@ mod tests {
         fn every_form_gives_back_the_entries_that_went_in(texts in prop::collection::vec(any::<String>(), 0..40)) {
             let entries: Vec<Value> = texts.into_iter().map(|text| serde_json::json!({ "text": text })).collect();
             let lines: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+            let parts: Vec<_> = entries.iter().map(|entry| Bytes::from(format!("{entry}\n"))).collect();
             for (output_type, compression) in FORMS {
                 let form = FileForm { output_type, compression };
-                let encoded = form.encode(Bytes::from(lines.clone()));
-                prop_assert_eq!(&encoded, &form.encode(Bytes::from(lines.clone())));
+                let encoded = form.encode(&[Bytes::from(lines.clone())]);
+                prop_assert_eq!(&encoded, &form.encode(&parts));
                 let text = expanded(form, &encoded);
                 let read: Vec<Value> = match output_type {
                     OutputType::Jsonl => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
@@ -174,6 +201,6 @@ mod tests {
     #[test]
     fn an_array_has_no_blanks() {
         let form = FileForm { output_type: OutputType::Json, compression: Compression::None };
-        assert_eq!(form.encode(Bytes::from_static(b"1\n{\"a\":2}\n")), "[1,{\"a\":2}]");
+        assert_eq!(form.encode(&[Bytes::from_static(b"1\n{\"a\":2}\n")]), "[1,{\"a\":2}]");
     }
 }

@@ -130,7 +130,7 @@ impl<'a> EntryFiles<'a> {
         let (kind, redrive, form) = (self.kind, self.writer.order.redrive, self.form);
         let name = format!("{kind}_{redrive}{suffix}.{}", form.extension());
         let text = Bytes::from(std::mem::take(&mut self.text));
-        let encoding = tokio::task::spawn_blocking(move || form.encode(text));
+        let encoding = tokio::task::spawn_blocking(move || form.encode(&[text]));
         let body = encoding.await.map_err(WriteError::Encode)?;
         let size_bytes = body.len() as u64;
         self.writer.put(&name, body, form.content_type()).await?;

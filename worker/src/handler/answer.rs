@@ -45,6 +45,11 @@ impl Outputs {
         Self::default()
     }
 
+    /// None yet, with room for so many outputs of so many bytes in all.
+    pub fn with_capacity(outputs: usize, bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(outputs), whole: None }
+    }
+
     /// One output for the whole batch of `item_count` items; it stands with the item at `position`.
     pub fn of_batch(json: &[u8], position: usize, item_count: usize) -> Self {
         let mut outputs = Self { whole: Some(position), ..Self::default() };

@@ -98,6 +98,12 @@ impl BatchCall {
         self.offsets.len()
     }
 
+    /// About as many bytes as the items that are sent take as JSON.
+    pub(crate) fn usual_json_bytes(&self) -> usize {
+        // Names and quotes take about as much as the values.
+        usize::try_from(self.batch.bytes.len()).unwrap_or(usize::MAX).saturating_mul(2)
+    }
+
     /// The items that are sent, in order.
     pub fn items(&self) -> impl ExactSizeIterator<Item = CallItem<'_>> {
         (0..self.offsets.len()).map(|position| self.item(position))

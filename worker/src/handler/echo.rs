@@ -15,7 +15,7 @@ impl Handler for Echo {
         if !call.run().wants_outputs {
             return HandlerAnswer::Succeeded;
         }
-        let mut outputs = Outputs::new();
+        let mut outputs = Outputs::with_capacity(call.item_count(), call.usual_json_bytes());
         for item in call.items() {
             outputs.push_with(|text| item.write_json(text));
         }
