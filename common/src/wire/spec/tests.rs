@@ -30,6 +30,16 @@ fn violations(wire: &v1::MapRunSpec) -> Vec<String> {
 }
 
 #[test]
+fn json_of_more_than_256_kib_is_refused_however_few_bytes_its_message_takes() {
+    // A character of one byte is six in JSON.
+    let wire =
+        |characters: usize| wire(&format!("{SMALLEST}input: {{a: \"{}\"}}\n", "\\x01".repeat(characters)));
+    assert!(MapRunSpec::try_from(&wire(43_500)).is_ok());
+    let violations = violations(&wire(43_700));
+    assert!(violations[0].contains("bytes as JSON; at most 262144 are allowed"), "{violations:?}");
+}
+
+#[test]
 fn defaults_are_those_of_the_contract() {
     let spec = spec(SMALLEST);
     assert_eq!(spec.item_batcher.max_items_per_batch, 25);
