@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use warifu_common::dataset::{Batch, ByteRange, Item, ItemProblem};
+use warifu_common::dataset::{Batch, ByteRange, Item, ItemProblem, ItemShape};
 use warifu_common::model::protocol::{CallOutcome, FailedItems, GrantedBatch, RunFault};
 use warifu_common::model::spec::Transformation;
 use warifu_common::model::{CallFailure, LeaseId, RangeSet, WallTime, error_name};
@@ -83,6 +83,9 @@ impl Attempt {
 
     /// Offsets of the items to send, and those that are unfit because they cannot be read.
     fn sort_items(&self, batch: &Batch) -> (Arc<[u32]>, Vec<FailureGroup>) {
+        if self.granted.items.is_none() && self.item_shape().is_none() && batch.items.are_readable() {
+            return ((0..item_count(batch)).collect(), Vec::new());
+        }
         let mut sent = Vec::with_capacity(batch.items.len());
         let mut unfit = Vec::new();
         for (item, offset) in batch.items.iter().zip(0..) {
@@ -102,7 +105,7 @@ impl Attempt {
         if let Some(problem) = item.problem() {
             return Some(unreadable(problem));
         }
-        let shape = self.run.facts.templates.item.as_ref().filter(|_| !self.is_compensation)?;
+        let shape = self.item_shape()?;
         if let Some(path) = shape.unmatched(item) {
             let cause = format!("itemSelector: {path} names nothing in the item");
             return Some(CallFailure::business(error_name::PARAMETER_PATH_FAILURE, cause));
@@ -114,6 +117,11 @@ impl Attempt {
             );
             CallFailure::business(error_name::RECORD_TOO_LARGE, cause)
         })
+    }
+
+    /// What the job makes of items before they are sent.
+    fn item_shape(&self) -> Option<&ItemShape> {
+        self.run.facts.templates.item.as_ref().filter(|_| !self.is_compensation)
     }
 
     async fn call(&self, batch: &Arc<Batch>, sent: &Arc<[u32]>) -> CallEnd {
@@ -186,7 +194,7 @@ impl Attempt {
             batch: self.granted.batch,
             call: decided.call,
             first_item: batch.first_item,
-            item_count: u32::try_from(batch.items.len()).unwrap_or(u32::MAX),
+            item_count: item_count(batch),
             bytes: batch.bytes,
             failed: decided.failed.into_iter().map(|group| failed_items(&place, batch, group)).collect(),
             undecided: decided.undecided,
@@ -247,6 +255,10 @@ impl Attempt {
         };
         EndedBatch { finished, lines: BatchLines::default(), fault: None }
     }
+}
+
+fn item_count(batch: &Batch) -> u32 {
+    u32::try_from(batch.items.len()).unwrap_or(u32::MAX)
 }
 
 fn failed_items(place: &BatchPlace, batch: &Batch, group: FailureGroup) -> FailedItems {

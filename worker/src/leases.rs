@@ -2,7 +2,8 @@
 //!
 //! Owned by the session's task alone. Nothing here waits: what takes time runs in tasks that send events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::task::AbortHandle;
@@ -35,7 +36,7 @@ const PLACE_BYTES: usize = 24;
 pub(crate) struct Leases {
     sources: Sources,
     events: EventSender,
-    open: HashMap<LeaseId, Lease>,
+    open: BTreeMap<LeaseId, Lease>,
 }
 
 struct Lease {
@@ -50,6 +51,7 @@ struct Lease {
     /// Absent if nothing is read.
     reader: Option<AbortHandle>,
     running: BTreeMap<BatchOrdinal, RunningBatch>,
+    /// Of batches that have any.
     lines: BTreeMap<BatchOrdinal, BatchLines>,
     /// What the next report has room for.
     detail_bytes_left: usize,
@@ -69,7 +71,7 @@ impl Drop for Lease {
 
 impl Leases {
     pub(crate) fn new(sources: Sources, events: EventSender) -> Self {
-        Self { sources, events, open: HashMap::new() }
+        Self { sources, events, open: BTreeMap::new() }
     }
 
     /// Begins to read a lease's batches; the one of a compensation is there at once.
@@ -149,7 +151,9 @@ impl Leases {
         let lease = self.open.get_mut(&finished.lease)?;
         lease.running.remove(&finished.batch)?;
         limit_details(&mut finished.failed, &mut lease.detail_bytes_left);
-        lease.lines.insert(finished.batch, lines);
+        if lines != BatchLines::default() {
+            lease.lines.insert(finished.batch, lines);
+        }
         Some(finished)
     }
 
@@ -161,8 +165,13 @@ impl Leases {
     ) -> Option<(Arc<OpenRun>, Vec<BatchLines>)> {
         let lease = self.open.get_mut(&lease)?;
         lease.detail_bytes_left = MAX_DETAIL_BYTES;
-        let lines =
-            batches.iter().filter_map(|batch| lease.lines.get(&BatchOrdinal(batch)).cloned()).collect();
+        let of_batches = |range: Range<u32>| {
+            lease
+                .lines
+                .range(BatchOrdinal(range.start)..BatchOrdinal(range.end))
+                .map(|(_, lines)| lines.clone())
+        };
+        let lines = batches.ranges().flat_map(of_batches).collect();
         Some((Arc::clone(&lease.run), lines))
     }
 

@@ -1,6 +1,7 @@
 //! A handler's call with a time limit, which its run's end cuts short.
 
 use std::panic::AssertUnwindSafe;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -27,8 +28,11 @@ pub(crate) async fn call_within(
     // A handler's state after a panic is its own concern: it answers `&self` calls only.
     let answer = AssertUnwindSafe(handler.call(call, cancel.clone())).catch_unwind();
     tokio::pin!(answer);
-    // `answer` lives on after the select; the other arms are cancel-safe and hold nothing. In this order a call that answers
-    // at once costs no timer.
+    // A call that answers at once costs no timer.
+    if let Poll::Ready(answer) = futures::poll!(&mut answer) {
+        return CallEnd::Answered(answer.unwrap_or_else(panicked));
+    }
+    // `answer` lives on after the select; the other arms are cancel-safe and hold nothing.
     let early = tokio::select! {
         biased;
         answer = &mut answer => return CallEnd::Answered(answer.unwrap_or_else(panicked)),

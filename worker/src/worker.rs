@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{info, warn};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, info, warn};
 use warifu_common::config::ConfigError;
 use warifu_common::model::{HandlerName, IdError, WorkerHandler, WorkerId};
 use warifu_common::object_store::{InvalidCaFile, ObjectStore};
@@ -114,7 +115,14 @@ impl Worker {
             cache_bytes: settings.cache_bytes,
             drain_timeout: settings.drain_timeout,
         });
-        session.run(cancel).await;
+        // In a task: what a program's main function waits for has a thread of its own, and would be woken, and wake others, for every
+        // call that ends or begins.
+        let session = AbortOnDropHandle::new(tokio::spawn(session.run(cancel).in_current_span()));
+        if let Err(error) = session.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
         close_handlers(&handlers).await;
         Ok(())
     }
