@@ -121,6 +121,9 @@ fn part_name(class: &str, lease: LeaseId, number: ReportNumber, form: FileForm) 
 }
 
 async fn encode(form: FileForm, parts: Vec<Bytes>) -> Result<Bytes, RunFault> {
+    if form == FileForm::default() {
+        return Ok(form.encode(&parts));
+    }
     tokio::task::spawn_blocking(move || form.encode(&parts))
         .await
         .map_err(|_| fault::unreadable_here("a result file could not be encoded; report this as a bug"))

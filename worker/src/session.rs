@@ -118,10 +118,7 @@ impl Session {
             let sleep = self.until_deadline();
             // Every arm is cancel-safe: a channel, a timer, a token.
             tokio::select! {
-                _ = self.incoming.recv_many(&mut events, EVENTS_AT_ONCE) => {
-                    self.take_more(&mut events).await;
-                    self.on_events(&mut events);
-                }
+                _ = self.incoming.recv_many(&mut events, EVENTS_AT_ONCE) => self.on_events(&mut events),
                 () = tokio::time::sleep(sleep) => self.step_if_due(),
                 () = drain.cancelled(), if !draining => {
                     draining = true;
@@ -146,19 +143,6 @@ impl Session {
     fn step_if_due(&mut self) {
         if self.parts.state.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
             self.step(SessionEvent::DeadlineReached);
-        }
-    }
-
-    /// Lets what is about to end do so, and takes that, too: what follows from many ended calls is decided as quickly as from one.
-    async fn take_more(&mut self, events: &mut Vec<ShellEvent>) {
-        if !matches!(events[..], [ShellEvent::BatchEnded(_), ..]) {
-            return;
-        }
-        tokio::task::yield_now().await;
-        while events.len() < EVENTS_AT_ONCE
-            && let Ok(event) = self.incoming.try_recv()
-        {
-            events.push(event);
         }
     }
 

@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use warifu_common::model::{CallFailure, error_name};
@@ -28,7 +29,8 @@ pub(crate) async fn call_within(
     // A handler's state after a panic is its own concern: it answers `&self` calls only.
     let answer = AssertUnwindSafe(handler.call(call, cancel.clone())).catch_unwind();
     tokio::pin!(answer);
-    // A call that answers at once costs no timer.
+    // A call that answers at once costs no timer; what it took until then counts.
+    let started = Instant::now();
     if let Poll::Ready(answer) = futures::poll!(&mut answer) {
         return CallEnd::Answered(answer.unwrap_or_else(panicked));
     }
@@ -36,7 +38,7 @@ pub(crate) async fn call_within(
     let early = tokio::select! {
         biased;
         answer = &mut answer => return CallEnd::Answered(answer.unwrap_or_else(panicked)),
-        () = tokio::time::sleep(timeout) => CallEnd::TimedOut(timed_out(timeout)),
+        () = tokio::time::sleep(timeout.saturating_sub(started.elapsed())) => CallEnd::TimedOut(timed_out(timeout)),
         () = abort.cancelled() => CallEnd::Aborted,
     };
     cancel.cancel();

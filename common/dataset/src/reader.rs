@@ -67,8 +67,6 @@ pub struct SpanReader {
     found: VecDeque<Found>,
     /// Offset from which more are looked for, not below `position`: no record is in progress there.
     found_to: u64,
-    /// Where the input ended when more were looked for in vain.
-    searched_to: Option<u64>,
     /// Ordinal of the batch in progress.
     batch: u32,
     /// Ordinal of its first item.
@@ -116,7 +114,6 @@ impl SpanReader {
             records: Vec::new(),
             found: VecDeque::new(),
             found_to: start.offset,
-            searched_to: None,
             batch: start.batch,
             item: start.item,
         }
@@ -165,7 +162,7 @@ impl SpanReader {
 
     /// Adds records to the batch in progress until it is complete.
     fn fill_batch(&mut self, window: &Window<'_>, at_object_end: bool) -> Result<Filled, DataProblem> {
-        if self.fill_by_count(window)? {
+        if self.fill_by_count()? {
             return Ok(Filled::Batch);
         }
         while self.items_left() > 0 && (self.records.is_empty() || self.cutter.has_room()) {
@@ -190,14 +187,11 @@ impl SpanReader {
         Ok(if self.records.is_empty() { Filled::End } else { Filled::Batch })
     }
 
-    /// Takes as many records as a batch holds at most, where these are certain to be one, whatever they hold.
-    fn fill_by_count(&mut self, window: &Window<'_>) -> Result<bool, DataProblem> {
+    /// Takes as many of the found records as a batch holds at most, where these are certain to be one, whatever they hold.
+    fn fill_by_count(&mut self) -> Result<bool, DataProblem> {
         let items = self.cutter.max_items() as usize;
-        if !self.records.is_empty() || self.items_left() as usize <= items || items >= FOUND_AT_ONCE {
+        if !self.records.is_empty() || self.items_left() as usize <= items {
             return Ok(false);
-        }
-        if self.found.len() <= items && self.searched_to != Some(window.end()) {
-            self.find_records(window);
         }
         let (Some(first), Some(last), Some(next)) =
             (self.found.front(), self.found.get(items - 1), self.found.get(items))
@@ -256,13 +250,9 @@ impl SpanReader {
         let from = self.found_to;
         let mut walk = RecordWalk::new(window.bytes_from(from), grammar, EntryState::RecordStart);
         while self.found.len() < FOUND_AT_ONCE {
-            let Some(start) = walk.next_start() else {
-                self.searched_to = Some(window.end());
-                return None;
-            };
+            let start = walk.next_start()?;
             let before = walk.looks_before(start);
             let Some(end) = walk.next_end() else {
-                self.searched_to = Some(window.end());
                 return self.found.is_empty().then_some(from + start as u64);
             };
             let looks = G::MEASURES.then(|| walk.looks_before(end) - before);

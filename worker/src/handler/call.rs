@@ -101,7 +101,9 @@ impl BatchCall {
     /// About as many bytes as the items that are sent take as JSON.
     pub(crate) fn usual_json_bytes(&self) -> usize {
         // Names and quotes take about as much as the values.
-        usize::try_from(self.batch.bytes.len()).unwrap_or(usize::MAX).saturating_mul(2)
+        let of_all = self.batch.bytes.len().saturating_mul(2);
+        let share = of_all / self.batch.items.len().max(1) as u64 * self.item_count() as u64;
+        usize::try_from(share).unwrap_or(usize::MAX)
     }
 
     /// The items that are sent, in order.

@@ -87,8 +87,8 @@ pub fn required_spec(spec: Option<&v1::MapRunSpec>, field: &str) -> Result<MapRu
     spec.ok_or_else(|| InvalidRequest::one(field, "is required"))?.try_into()
 }
 
-/// The most bytes of JSON that one of a message becomes: two bytes of a field are its name and a number or the name of a value,
-/// one byte of a text is six.
+/// More bytes of JSON than any of a message becomes: two bytes of a field are its name and a number or the name of a value, one byte
+/// of a list such a name, one byte of a text six.
 const MAX_JSON_BYTES_OF_ONE: usize = 64;
 
 fn check_size(spec: &v1::MapRunSpec, violations: &mut Violations) {
