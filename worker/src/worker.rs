@@ -84,7 +84,8 @@ impl Worker {
 
     /// Works until `cancel` fires and what runs has ended, at most the drain timeout later.
     ///
-    /// Coordinators that cannot be reached are no error: the worker tries again until it is told to stop.
+    /// Coordinators that cannot be reached are no error: the worker tries again until it is told to stop. Whoever drops this
+    /// future ends the worker without waiting for what it is just doing.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), WorkerError> {
         let settings = self.settings.resolve().await?;
         let _held_while_it_runs = settings.state_dir;
