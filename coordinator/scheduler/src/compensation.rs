@@ -283,7 +283,6 @@ fn lease_of(
         begun: RangeSet::new(),
         revoked_from: None,
         since: now.at,
-        alone: false,
         paced: false,
     }
 }

@@ -23,6 +23,7 @@ impl Scheduler {
         for map_run in self.map_runs.values() {
             self.check_counts(map_run)?;
             self.check_slots(map_run)?;
+            check_open_shards(map_run)?;
             for (number, shard) in &map_run.shards {
                 check_shard(map_run, *number, shard)?;
             }
@@ -129,6 +130,18 @@ fn check_shard(map_run: &MapRun, number: u32, shard: &Shard) -> Result<(), Viola
         return violation(format!("{} shard {number}: undecided_shards is out of date", map_run.id));
     }
     Ok(())
+}
+
+/// What is kept up to date of the open shards is what a count of them gives.
+fn check_open_shards(map_run: &MapRun) -> Result<(), Violation> {
+    let shards = map_run.shards.iter();
+    let is_open = |shard: &Shard| !(shard.pending.is_empty() && shard.waiting.is_empty());
+    let open = shards.filter(|(_, shard)| is_open(shard)).map(|(number, _)| *number);
+    let pending: u64 = map_run.shards.values().map(|shard| shard.pending.len()).sum();
+    if open.eq(map_run.open_shards.numbers()) && pending == map_run.open_shards.pending_batches() {
+        return Ok(());
+    }
+    violation(format!("{}: {pending} batches are pending, open_shards is out of date", map_run.id))
 }
 
 fn violation(text: String) -> Result<(), Violation> {

@@ -29,8 +29,6 @@ pub(crate) struct Lease {
     pub(crate) revoked_from: Option<u32>,
     /// When it was granted or adopted.
     pub(crate) since: Timestamp,
-    /// Nothing else may run on its worker.
-    pub(crate) alone: bool,
     /// Its batches began when they were granted, and the run's rate was kept.
     pub(crate) paced: bool,
 }

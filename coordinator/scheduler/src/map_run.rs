@@ -12,6 +12,7 @@ use warifu_model::{
 
 use crate::adaptive::Adaptive;
 use crate::compensation::{Compensating, StagedCompensation};
+use crate::open_shards::OpenShards;
 use crate::pace::Pace;
 use crate::record::{OpenBatch, PartsRecord, PlanRecord, SpecRecord, StatusRecord};
 use crate::shard::Shard;
@@ -32,7 +33,7 @@ pub(crate) struct MapRun {
     pub(crate) stored_plan: Option<PlanRecord>,
     pub(crate) shards: BTreeMap<u32, Shard>,
     /// Shards with batches that may be leased, or soon may be.
-    pub(crate) open_shards: BTreeSet<u32>,
+    pub(crate) open_shards: OpenShards,
     /// When waiting batches may be sent again.
     pub(crate) retries: BTreeSet<(Timestamp, u32, u32)>,
     /// Shards that hold undecided batches.
@@ -226,7 +227,7 @@ impl MapRun {
             source: Source::Unprobed,
             stored_plan: None,
             shards: BTreeMap::new(),
-            open_shards: BTreeSet::new(),
+            open_shards: OpenShards::default(),
             retries: BTreeSet::new(),
             undecided_shards: BTreeSet::new(),
             outputs: Vec::new(),
@@ -356,8 +357,12 @@ impl MapRun {
     /// Refreshes the derived sets after `shard` changed.
     pub(crate) fn shard_changed(&mut self, number: u32) {
         let Some(shard) = self.shards.get(&number) else { return };
-        set_member(&mut self.undecided_shards, number, !shard.is_decided());
-        set_member(&mut self.open_shards, number, !(shard.pending.is_empty() && shard.waiting.is_empty()));
+        self.open_shards.update(number, shard);
+        if shard.is_decided() {
+            self.undecided_shards.remove(&number);
+        } else {
+            self.undecided_shards.insert(number);
+        }
     }
 
     /// Batches that were sent and wait to be sent again: aborted, if the run ends now.
@@ -388,14 +393,6 @@ impl MapRun {
             counts.results_written = total;
         }
         (items, batches)
-    }
-}
-
-fn set_member(set: &mut BTreeSet<u32>, number: u32, member: bool) {
-    if member {
-        set.insert(number);
-    } else {
-        set.remove(&number);
     }
 }
 

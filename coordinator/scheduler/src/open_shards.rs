@@ -1,7 +1,7 @@
 //! Shards with batches that wait: what of them is due, and who scanned them. Those get what was never leased before others,
 //! who would have to fetch it again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_model::{Incarnation, Timestamp};
 
@@ -9,6 +9,40 @@ use crate::map_run::MapRun;
 use crate::scheduler::Scheduler;
 use crate::shard::{Readiness, Shard};
 use crate::worker::Worker;
+
+/// The numbers of a run's open shards, and how many batches wait in them that no lease holds and none held before: looked at
+/// for each worker at each step, so it is not counted anew.
+#[derive(Debug, Default)]
+pub(crate) struct OpenShards {
+    pending: BTreeMap<u32, u64>,
+    pending_batches: u64,
+}
+
+impl OpenShards {
+    /// Brings it up to date with a shard that changed.
+    pub(crate) fn update(&mut self, number: u32, shard: &Shard) {
+        let is_open = !(shard.pending.is_empty() && shard.waiting.is_empty());
+        let before = if is_open {
+            self.pending.insert(number, shard.pending.len())
+        } else {
+            self.pending.remove(&number)
+        };
+        self.pending_batches = self.pending_batches + shard.pending.len() - before.unwrap_or(0);
+    }
+
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.pending.keys().copied()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Batches that wait to be leased, those left out that wait for their next attempt.
+    pub(crate) fn pending_batches(&self) -> u64 {
+        self.pending_batches
+    }
+}
 
 /// The workers that scanned a run's open shards.
 #[derive(Debug, Default)]
@@ -40,7 +74,12 @@ impl Scanners {
 impl MapRun {
     /// Shards with batches that may be leased, or soon may be.
     pub(crate) fn open_shards(&self) -> impl Iterator<Item = &Shard> {
-        self.open_shards.iter().filter_map(|number| self.shards.get(number))
+        self.numbered_open_shards().map(|(_, shard)| shard)
+    }
+
+    /// The same with their numbers.
+    pub(crate) fn numbered_open_shards(&self) -> impl Iterator<Item = (u32, &Shard)> {
+        self.open_shards.numbers().filter_map(|number| self.shards.get(&number).map(|shard| (number, shard)))
     }
 
     /// Whether a batch may be sent again.

@@ -124,12 +124,10 @@ impl Scheduler {
 
     pub(crate) fn may_take(&self, worker: &Worker, map_run: &MapRun) -> bool {
         let in_roster = worker.roster == Roster::Present;
-        let runs_alone =
-            worker.leases.iter().any(|lease| self.leases.get(lease).is_some_and(|lease| lease.alone));
         worker.stream.is_some()
             && in_roster
             && !worker.draining
-            && !runs_alone
+            && worker.alone.is_none()
             && worker.offers(&map_run.spec.item_processor.handler)
             && worker.cut_versions.contains(&map_run.record.cut_version)
     }
@@ -157,17 +155,17 @@ impl Scheduler {
     ) -> Option<Span> {
         let map_run = &self.map_runs[id];
         let waits = map_run.waits_for_its_own(self.workers.get(&worker)?);
-        let opened = |number: &u32| map_run.shards.get(number).is_some_and(|shard| shard.opened);
-        let shards: Vec<u32> = map_run.open_shards.iter().copied().filter(opened).collect();
-        let own = |number: &&u32| map_run.shards[*number].affinity == Some(worker);
-        let may_be_taken = |number: &&u32| {
-            from == Shards::Any && !(waits && self.is_kept(map_run, &map_run.shards[*number]))
-        };
-        let ordered = shards.iter().filter(own).chain(shards.iter().filter(may_be_taken));
-        let ordered: Vec<u32> = ordered.copied().collect();
+        // They may be a thousand: each is looked up once.
+        let shards: Vec<(u32, &Shard)> = map_run.numbered_open_shards().filter(|(_, s)| s.opened).collect();
+        let due = shards.iter().filter(|(_, shard)| shard.has_due(now.at));
+        let own = shards.iter().filter(|(_, shard)| shard.affinity == Some(worker));
+        let may_be_taken = |shard: &Shard| from == Shards::Any && !(waits && self.is_kept(map_run, shard));
+        let others = shards.iter().filter(|(_, shard)| may_be_taken(shard));
+        let due: Vec<u32> = due.map(|(number, _)| *number).collect();
+        let ordered: Vec<u32> = own.chain(others).map(|(number, _)| *number).collect();
         let map_run = self.map_runs.get_mut(id)?;
-        let span =
-            shards.iter().find_map(|number| take_due(map_run.shards.get_mut(number)?, *number, now, idle));
+        let mut due = due.into_iter();
+        let span = due.find_map(|number| take_due(map_run.shards.get_mut(&number)?, number, now, idle));
         let span = span.or_else(|| {
             let mut ordered = ordered.into_iter();
             ordered.find_map(|number| take_pending(map_run.shards.get_mut(&number)?, number, count, idle))
@@ -193,6 +191,7 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(&incarnation) else { return };
         worker.set_held(id, worker.held_for(id) + slots);
         worker.leases.insert(lease_id);
+        worker.alone = if span.alone { Some(lease_id) } else { worker.alone };
         map_run.held_slots += slots;
         let redrive = map_run.status.redrive;
         let newlines_before_data =
@@ -287,8 +286,8 @@ impl Scheduler {
         let needy: Vec<Incarnation> = self
             .workers
             .values()
-            .filter(|worker| self.may_take(worker, &self.map_runs[id]) && worker.free_slots() > 0)
-            .filter(|worker| !worker.leases.is_empty())
+            .filter(|worker| worker.free_slots() > 0 && !worker.leases.is_empty())
+            .filter(|worker| self.may_take(worker, &self.map_runs[id]))
             .map(|worker| worker.incarnation)
             .collect();
         for incarnation in needy {
@@ -324,12 +323,7 @@ fn span_length(map_run: &MapRun, slots: u32, workers: usize, config: &Config) ->
         Some(_) => config.max_span_batches,
         None => FIRST_SPAN_PER_SLOT.saturating_mul(slots),
     };
-    let waiting: u64 = map_run
-        .open_shards
-        .iter()
-        .filter_map(|number| map_run.shards.get(number))
-        .map(|s| s.pending.len())
-        .sum();
+    let waiting = map_run.open_shards.pending_batches();
     let parts = u64::try_from(workers).unwrap_or(u64::MAX).saturating_mul(u64::from(FAIR_PARTS)).max(1);
     // While shards are still to come, what waits now is not what remains.
     let fair = if map_run.is_composed() { waiting.div_ceil(parts) } else { waiting };
@@ -398,7 +392,6 @@ fn lease_of(
         begun: RangeSet::new(),
         revoked_from: None,
         since: now.at,
-        alone: span.alone,
         paced,
     };
     let mut granted_batches = Vec::with_capacity(span.batches.len());

@@ -118,6 +118,7 @@ impl Scheduler {
             held: BTreeMap::new(),
             kept_slots: 0,
             leases: BTreeSet::new(),
+            alone: None,
             knows: BTreeMap::new(),
             scanning: None,
             staging: None,
@@ -210,7 +211,6 @@ impl Scheduler {
             begun: begun_batches(held).intersection(&kept),
             revoked_from: None,
             since: now.at,
-            alone: false,
             paced: false,
         };
         self.leases.insert(held.lease, lease);
@@ -405,6 +405,7 @@ impl Scheduler {
         self.leases.remove(&id);
         if let Some(worker) = self.workers.get_mut(&holder) {
             worker.leases.remove(&id);
+            worker.alone = worker.alone.filter(|alone| *alone != id);
         }
         self.finish_checks.insert(map_run);
         self.placement_wanted = true;

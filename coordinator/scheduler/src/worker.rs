@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     /// Free slots that are kept for compensations' tries while those are being counted.
     pub(crate) kept_slots: u32,
     pub(crate) leases: BTreeSet<LeaseId>,
+    /// The one beside which nothing else may run here.
+    pub(crate) alone: Option<LeaseId>,
     /// Runs whose context it was sent in this session, with the version of the context.
     pub(crate) knows: BTreeMap<MapRunId, u64>,
     pub(crate) scanning: Option<Scanning>,

@@ -106,11 +106,10 @@ impl Scheduler {
         let named = map_run.status.compensation.as_ref().and_then(|status| status.worker.as_ref());
         let counted = map_run.compensating.as_ref().is_some_and(|c| c.attempt == Try::Counted);
         let free = self.workers.values().filter(|worker| {
-            let runs_alone = worker.leases.iter().filter_map(|lease| self.leases.get(lease)).any(|l| l.alone);
             worker.would_compensate(handler)
                 && worker.roster == Roster::Present
                 && worker.free_slots() > 0
-                && !runs_alone
+                && worker.alone.is_none()
         });
         let load = |worker: &&Worker| {
             let is_named = Some(&worker.id) == named;
