@@ -1,5 +1,7 @@
 //! The protocol as something that can be explored.
 
+use std::cmp::Ordering;
+
 use crate::action::{Action, Possible};
 use crate::checker::{Model, Step};
 use crate::fingerprint::fingerprint;
@@ -76,14 +78,19 @@ impl Model for Protocol {
         self.perform(state, action, false)
     }
 
-    /// Two processes that are no restarts of each other differ in name only.
+    /// Two processes that are no restarts of each other differ in name only: who knows less comes first. What a process
+    /// knows names no process, so the same states are held equal whichever of the two ways they are named.
     fn fingerprint(&self, state: &State) -> u128 {
-        let own = fingerprint(state);
         let hellos = self.limits.hellos;
         if self.limits.restart || self.limits.processes < 2 || hellos[0] != hellos[1] {
-            return own;
+            return fingerprint(state);
         }
-        own.min(fingerprint(&state.swapped()))
+        let [first, second] = [0, 1].map(|process| fingerprint(&state.processes[process]));
+        match first.cmp(&second) {
+            Ordering::Less => fingerprint(state),
+            Ordering::Equal => fingerprint(state).min(fingerprint(&state.swapped())),
+            Ordering::Greater => fingerprint(&state.swapped()),
+        }
     }
 
     fn examine(&self, state: &State, fingerprint: u128) -> Result<(), String> {
