@@ -76,7 +76,7 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Whether a byte of text cannot stand in a JSON string as it is.
-fn is_escaped(byte: u8) -> bool {
+const fn is_escaped(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
@@ -93,16 +93,23 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_escaped(byte: u8, out: &mut Vec<u8>) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        0x09 => b't',
-        0x0a => b'n',
-        0x0c => b'f',
-        0x0d => b'r',
-        _ => return out.extend_from_slice(&long_escape(byte)),
-    };
-    out.extend_from_slice(&[b'\\', short]);
+    match short_escape(byte) {
+        Some(short) => out.extend_from_slice(&[b'\\', short]),
+        None => out.extend_from_slice(&long_escape(byte)),
+    }
+}
+
+/// What follows the backslash where an escaped byte has a form of two bytes.
+const fn short_escape(byte: u8) -> Option<u8> {
+    match byte {
+        b'"' | b'\\' => Some(byte),
+        0x08 => Some(b'b'),
+        0x09 => Some(b't'),
+        0x0a => Some(b'n'),
+        0x0c => Some(b'f'),
+        0x0d => Some(b'r'),
+        _ => None,
+    }
 }
 
 fn long_escape(byte: u8) -> [u8; 6] {
@@ -112,18 +119,13 @@ fn long_escape(byte: u8) -> [u8; 6] {
 /// Bytes that each byte of text takes in a JSON string. Text that is not ASCII is not escaped.
 static ESCAPED_LEN: [u8; 256] = {
     let mut table = [1; 256];
-    let mut control = 0;
-    while control < 0x20 {
-        table[control] = 6;
-        control += 1;
+    let mut byte = 0;
+    while byte < table.len() {
+        if is_escaped(byte as u8) {
+            table[byte] = if short_escape(byte as u8).is_some() { 2 } else { 6 };
+        }
+        byte += 1;
     }
-    table[0x08] = 2;
-    table[0x09] = 2;
-    table[0x0a] = 2;
-    table[0x0c] = 2;
-    table[0x0d] = 2;
-    table[b'"' as usize] = 2;
-    table[b'\\' as usize] = 2;
     table
 };
 
