@@ -150,6 +150,20 @@ async fn a_handler_that_never_returns_is_dropped() {
     assert_eq!(text(&ended.lines.failed).matches("\"status\":\"TIMED_OUT\"").count(), 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_call_takes_before_it_first_waits_counts() {
+    let handler = Scripted(|_, cancel: CancellationToken| async move {
+        // The clock goes on within the first poll.
+        tokio::time::advance(Duration::from_secs(29)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), cancel.cancelled()).await;
+        HandlerAnswer::Succeeded
+    });
+    let started = Instant::now();
+    let ended = run(attempt(CSV, handler), CSV).await;
+    assert_eq!(started.elapsed(), Duration::from_secs(30));
+    assert_eq!(ended.finished.call, CallOutcome::TimedOut);
+}
+
 #[tokio::test]
 async fn a_cancelled_batch_ends_as_aborted() {
     let started = CancellationToken::new();
