@@ -9,7 +9,6 @@ use warifu_model::{
 use crate::compensation::compensation_warning;
 use crate::event::CreateMapRun;
 use crate::map_run::{Finish, MapRun, NO_TIME, RedriveRequest, Source, Stop, Terminal, new_status};
-use crate::open_shards::OpenShards;
 use crate::record::{ShardRecord, SpecRecord};
 use crate::redrive::reopened;
 use crate::run_commit::{RunCommit, is_wholly_successful};
@@ -274,7 +273,7 @@ impl Scheduler {
         self.clean_staged(id, effects);
         if let Some(map_run) = self.map_runs.get_mut(id) {
             map_run.shards.clear();
-            map_run.open_shards = OpenShards::default();
+            map_run.open_shards.clear();
             map_run.undecided_shards.clear();
             map_run.retries.clear();
             map_run.source = Source::Unprobed;

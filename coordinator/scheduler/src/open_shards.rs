@@ -30,6 +30,10 @@ impl OpenShards {
         self.pending_batches = self.pending_batches + shard.pending.len() - before.unwrap_or(0);
     }
 
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
         self.pending.keys().copied()
     }
