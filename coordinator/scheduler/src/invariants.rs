@@ -9,6 +9,7 @@ use crate::lease::Lease;
 use crate::map_run::MapRun;
 use crate::scheduler::Scheduler;
 use crate::shard::Shard;
+use crate::worker::Worker;
 
 /// An invariant that does not hold, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,10 @@ impl Scheduler {
     }
 
     fn check_leases(&self) -> Result<(), Violation> {
+        let is_stale = |worker: &&Worker| worker.alone.is_some_and(|alone| !worker.leases.contains(&alone));
+        if let Some(worker) = self.workers.values().find(is_stale) {
+            return violation(format!("{} runs a lease alone that is over", worker.id));
+        }
         let mut by_shard: BTreeMap<_, usize> = BTreeMap::new();
         for lease in self.leases.values() {
             if lease.is_compensation() {
@@ -135,8 +140,7 @@ fn check_shard(map_run: &MapRun, number: u32, shard: &Shard) -> Result<(), Viola
 /// What is kept up to date of the open shards is what a count of them gives.
 fn check_open_shards(map_run: &MapRun) -> Result<(), Violation> {
     let shards = map_run.shards.iter();
-    let is_open = |shard: &Shard| !(shard.pending.is_empty() && shard.waiting.is_empty());
-    let open = shards.filter(|(_, shard)| is_open(shard)).map(|(number, _)| *number);
+    let open = shards.filter(|(_, shard)| shard.is_open()).map(|(number, _)| *number);
     let pending: u64 = map_run.shards.values().map(|shard| shard.pending.len()).sum();
     if open.eq(map_run.open_shards.numbers()) && pending == map_run.open_shards.pending_batches() {
         return Ok(());

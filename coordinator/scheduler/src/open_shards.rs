@@ -10,8 +10,8 @@ use crate::scheduler::Scheduler;
 use crate::shard::{Readiness, Shard};
 use crate::worker::Worker;
 
-/// The numbers of a run's open shards, and how many batches wait in them that no lease holds and none held before: looked at
-/// for each worker at each step, so it is not counted anew.
+/// The numbers of a run's open shards with their pending batches, and the sum of those, which is asked for each worker at each
+/// step.
 #[derive(Debug, Default)]
 pub(crate) struct OpenShards {
     pending: BTreeMap<u32, u64>,
@@ -21,8 +21,7 @@ pub(crate) struct OpenShards {
 impl OpenShards {
     /// Brings it up to date with a shard that changed.
     pub(crate) fn update(&mut self, number: u32, shard: &Shard) {
-        let is_open = !(shard.pending.is_empty() && shard.waiting.is_empty());
-        let before = if is_open {
+        let before = if shard.is_open() {
             self.pending.insert(number, shard.pending.len())
         } else {
             self.pending.remove(&number)
@@ -42,7 +41,7 @@ impl OpenShards {
         self.pending.is_empty()
     }
 
-    /// Batches that wait to be leased, those left out that wait for their next attempt.
+    /// Batches that are neither leased nor reported: those left out that wait for their next attempt.
     pub(crate) fn pending_batches(&self) -> u64 {
         self.pending_batches
     }

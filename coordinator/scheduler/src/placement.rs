@@ -191,7 +191,9 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(&incarnation) else { return };
         worker.set_held(id, worker.held_for(id) + slots);
         worker.leases.insert(lease_id);
-        worker.alone = if span.alone { Some(lease_id) } else { worker.alone };
+        if span.alone {
+            worker.alone = Some(lease_id);
+        }
         map_run.held_slots += slots;
         let redrive = map_run.status.redrive;
         let newlines_before_data =

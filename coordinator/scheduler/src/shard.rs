@@ -86,6 +86,11 @@ impl Shard {
         self.waiting.values().any(|at| *at <= now)
     }
 
+    /// Whether batches may be leased, or soon may be.
+    pub(crate) fn is_open(&self) -> bool {
+        !(self.pending.is_empty() && self.waiting.is_empty())
+    }
+
     /// True once every batch is decided.
     pub(crate) fn is_decided(&self) -> bool {
         self.pending.is_empty() && self.orphan.is_empty() && self.waiting.is_empty() && self.leased.is_empty()

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use warifu_model::protocol::{CoordinatorMessage, ScanOrder, WorkerMessage};
+use warifu_model::RangeSet;
+use warifu_model::protocol::{CoordinatorMessage, Grant, ScanOrder, WorkerMessage};
 use warifu_model::spec::MapRunSpec;
 
 use crate::testing::job::{retried_after, spec};
@@ -181,4 +182,28 @@ fn of_two_workers_with_nothing_left_to_begin_the_one_that_scanned_goes_first() {
     let granted = grants(&mut story);
     assert!(granted.iter().all(|(_, shard, _)| *shard == 1), "{granted:?}");
     assert_eq!(granted.first().map(|(to, ..)| *to), Some(stream(W2)), "{granted:?}");
+}
+
+#[test]
+fn a_batch_that_was_lost_twice_runs_alone_and_others_follow_it() {
+    let spec = MapRunSpec { max_concurrency: None, compensation: None, ..spec() };
+    let mut story = Story::over_rows(6, spec, Config::default());
+    story.slots = 2;
+    let has_the_first = |grant: &&Grant| grant.batches.iter().any(|granted| granted.batch.0 == 0);
+    for worker in [W1, W2] {
+        story.hello(worker, vec![]);
+        story.pass(1.0, &[worker]);
+        let lease = story.grants().iter().find(has_the_first).unwrap().lease;
+        story.says(worker, WorkerMessage::Begun { lease, batches: RangeSet::from_range(0..1) });
+        story.step(Event::StreamClosed { stream: stream(worker) });
+        story.pass(25.0, &[]);
+    }
+    story.hello(W3, vec![]);
+    story.pass(1.0, &[W3]);
+    let alone = story.grant();
+    assert_eq!(alone.batches.iter().map(|granted| granted.batch.0).collect::<Vec<_>>(), [0]);
+    story.pass(5.0, &[W3]);
+    assert_eq!(story.grants(), [], "a slot is free, and batches wait");
+    story.report(W3, &alone, None);
+    assert!(!story.grants().is_empty());
 }
